@@ -1,0 +1,44 @@
+# The two commands are `make demo` and `make test`; `make help` lists the rest.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
+RUN := $(UV) run --frozen
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check unit down clean bench-demo bench-report
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# uv itself, where the machine has none: from PyPI, into this folder.
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv
+
+setup: $(filter .uv/bin/uv,$(UV))  ## the project-local environment, with locked versions
+	@$(UV) sync --frozen --quiet
+
+demo: setup  ## from training to a promoted, load-tested Bento (STOP=1 stops everything afterwards)
+	@STOP=$(STOP) $(RUN) python -m demo
+
+test: check  ## everything that CI runs
+	$(RUN) pytest
+
+check: setup  ## formatting, lint, types, import rules
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+
+unit: setup  ## the tests that start no process: seconds
+	$(RUN) pytest -m "not e2e"
+
+down: setup  ## stop everything that the demo started
+	@$(RUN) noren down
+
+bench-demo: setup  ## seconds of each step of the demo, requests per second, memory
+	$(RUN) python -m benchmarks.demo
+
+bench-report: setup  ## every committed figure that does not hold
+	@$(RUN) python -m benchmarks.report
+
+clean: down  ## remove the demo's state
+	rm -rf .noren

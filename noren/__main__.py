@@ -1,0 +1,5 @@
+"""python -m noren."""
+
+from noren.cli import main
+
+main()

@@ -1,0 +1,197 @@
+"""What the API answers. The same documents are printed by `--json` on the command line."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from noren.control.ports import Event, Replica, ReplicaState
+from noren.control.world import World
+from noren.domain.commands import Deployment
+from noren.domain.deployment import Revision
+from noren.domain.rollout import Rollout
+from noren.domain.verdict import Outcome, Verdict
+
+
+class RevisionView(BaseModel):
+    """A revision. Values of environment variables may be secrets and are not shown."""
+
+    name: str
+    number: int
+    bento: str
+    replicas: int
+    workers: int
+    env: list[str]
+    steps: list[int]
+
+    @classmethod
+    def of(cls, revision: Revision) -> "RevisionView":
+        """From the domain."""
+        return cls(
+            name=revision.name,
+            number=revision.number,
+            bento=revision.bento,
+            replicas=revision.replicas,
+            workers=revision.workers,
+            env=sorted(revision.env),
+            steps=list(revision.strategy.steps),
+        )
+
+
+class CheckView(BaseModel):
+    """One check of a verdict, with the numbers behind it."""
+
+    name: str
+    outcome: Outcome
+    detail: str
+    figures: dict[str, float]
+
+
+class VerdictView(BaseModel):
+    """What the gate said."""
+
+    revision: str
+    attempt: int
+    outcome: Outcome
+    reason: str
+    checks: list[CheckView]
+    started_at: datetime
+    ended_at: datetime
+    evidence: str
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> "VerdictView":
+        """From the domain."""
+        return cls.model_validate(verdict, from_attributes=True)
+
+
+class RolloutView(BaseModel):
+    """A rollout under way, or the last one that ended."""
+
+    green: str
+    blue: str | None
+    state: str
+    active: bool
+    paused: bool
+    attempt: int
+    failure: str | None
+    started_at: datetime
+    ready_at: datetime | None
+    switched_at: datetime | None
+    ended_at: datetime | None
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> "RolloutView":
+        """From the domain."""
+        return cls(
+            green=rollout.green.name,
+            blue=rollout.blue.name if rollout.blue else None,
+            state=rollout.phase,
+            active=rollout.active,
+            paused=rollout.paused,
+            attempt=rollout.attempt,
+            failure=rollout.failure,
+            started_at=rollout.started_at,
+            ready_at=rollout.ready_at,
+            switched_at=rollout.switched_at,
+            ended_at=rollout.ended_at,
+        )
+
+
+class ReplicaView(BaseModel):
+    """A replica as the machine has it now."""
+
+    revision: str
+    index: int
+    state: ReplicaState
+    address: str
+    pid: int | None
+    started_at: datetime | None
+    restarts: int
+    detail: str
+    memory_bytes: int
+
+    @classmethod
+    def of(cls, replica: Replica) -> "ReplicaView":
+        """From the driver's report."""
+        return cls.model_validate(replica, from_attributes=True)
+
+
+class EventView(BaseModel):
+    """One line of history."""
+
+    id: int
+    at: datetime
+    kind: str
+    message: str
+
+    @classmethod
+    def of(cls, event: Event) -> "EventView":
+        """From the store."""
+        return cls.model_validate(event, from_attributes=True)
+
+
+class DeploymentView(BaseModel):
+    """A deployment: `live` and `weights` are what the front door does now, not what was asked of it."""
+
+    name: str
+    live: RevisionView | None
+    previous: str | None
+    weights: dict[str, int]
+    rollout: RolloutView | None
+    queued: str | None
+    replicas: list[ReplicaView]
+    last_verdict: VerdictView | None
+    urls: list[str]
+
+    @classmethod
+    def of(cls, deployment: Deployment, world: World, front_door_url: str) -> "DeploymentView":
+        """The stored deployment beside what is there now."""
+        weights = dict(world.door.weights.get(deployment.name, {}))
+        live = _live(deployment, weights)
+        shown = live or (deployment.rollout.green if deployment.rollout else None)
+        return cls(
+            name=deployment.name,
+            live=RevisionView.of(live) if live else None,
+            previous=deployment.previous.name if deployment.previous else None,
+            weights=weights,
+            rollout=RolloutView.of(deployment.rollout) if deployment.rollout else None,
+            queued=deployment.queued.name if deployment.queued else None,
+            replicas=[ReplicaView.of(replica) for replica in world.of(deployment.name)],
+            last_verdict=VerdictView.of(deployment.last_verdict) if deployment.last_verdict else None,
+            urls=_urls(shown, front_door_url) if shown else [],
+        )
+
+
+class StatusView(BaseModel):
+    """Everything at once."""
+
+    version: str
+    home: str
+    api: str
+    front_door: str
+    admin: str
+    pid: int
+    deployments: list[DeploymentView]
+
+
+class AppliedView(BaseModel):
+    """What `apply` did. `changed` false: exactly this is live or on its way already."""
+
+    changed: bool
+    revision: RevisionView
+    deployment: str
+
+
+def _live(deployment: Deployment, weights: dict[str, int]) -> Revision | None:
+    """The revision with most of the traffic; blue when it is a tie."""
+    active = deployment.active
+    known = [deployment.live, *([active.blue, active.green] if active else [])]
+    served = [revision for revision in known if revision and weights.get(revision.name)]
+    return max(served, key=lambda revision: weights[revision.name], default=deployment.live)
+
+
+def _urls(revision: Revision, front_door_url: str) -> Sequence[str]:
+    scheme, _, address = front_door_url.partition("://")
+    port = address.rpartition(":")[2]
+    return [f"{front_door_url}{revision.route.prefix}", f"{scheme}://{revision.route.host}:{port}"]

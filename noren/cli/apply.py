@@ -1,0 +1,41 @@
+"""noren apply: declare deployments."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noren.api.schemas import AppliedView
+from noren.cli.console import AsJson, client, out, print_json
+from noren.cli.watch import follow
+from noren.manifests.deployment_file import read_all
+
+
+def apply(
+    files: Annotated[list[Path], typer.Argument(help="deployment files, or folders of them", show_default=False)],
+    wait: Annotated[
+        bool, typer.Option("--wait", help="watch until the rollouts end; exit code 1 if one fails")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Declare deployments: a rollout begins where something changed. Nothing is sent unless every file is right."""
+    requests, control = read_all(files), client()
+    applied = [control.apply(request) for request in requests]
+    if as_json:
+        print_json(applied)
+    for one in applied:
+        if not as_json:
+            out.print(_sentence(one))
+    if wait:
+        ended = [follow(control, one.deployment, quiet=as_json) for one in applied]
+        if not all(ended):
+            raise typer.Exit(1)
+    if not wait and not as_json and any(one.changed for one in applied):
+        out.print(f"`noren watch {applied[0].deployment}` follows the rollout")
+
+
+def _sentence(one: AppliedView) -> str:
+    revision = one.revision
+    if not one.changed:
+        return f"{one.deployment}: unchanged, {revision.name} is {revision.bento}"
+    return f"{one.deployment}: rolling out {revision.name} ({revision.bento})"

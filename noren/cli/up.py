@@ -1,0 +1,122 @@
+"""noren up: start the control plane and the front door."""
+
+import os
+import signal
+import sys
+import time
+from typing import Annotated
+
+import typer
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+
+from noren import settings
+from noren.cli.console import AsJson, out, print_json
+from noren.client import Client
+from noren.domain.errors import DriverError, DriverUnavailable
+from noren.machine import Machine, exit_code, listener, own_environment, tail
+from noren.settings import Settings
+
+_WITHIN_S = 30.0
+
+
+def up(
+    foreground: Annotated[bool, typer.Option(help="stay in this terminal, for systemd and containers")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start the control plane and the front door; does nothing when they run. Deployments come back as they were."""
+    chosen = settings.load()
+    began = time.monotonic()
+    running = _of_this_home(chosen)
+    if not running:
+        _refuse_taken_ports(chosen)
+        if foreground:
+            os.execve(sys.executable, [sys.executable, "-m", "noren.server"], _environment(chosen))  # noqa: S606
+        _start(chosen)
+    _wait_for_front_door(chosen)
+    _report(chosen, already=running, seconds=time.monotonic() - began, as_json=as_json)
+
+
+def _of_this_home(chosen: Settings) -> bool:
+    """Whether this home's control plane answers. Raises DriverError when another home's has our port."""
+    client = Client(chosen.api_url)
+    if not client.running():
+        return False
+    home = client.home()
+    if home != str(chosen.home):
+        raise DriverError(
+            f"port {chosen.port} is taken by the control plane of {home}",
+            fix=f"stop it with `NOREN_HOME={home} noren down`, or set NOREN_PORT, "
+            "NOREN_FRONT_DOOR_PORT and NOREN_ADMIN_PORT to run both",
+        )
+    return True
+
+
+def _refuse_taken_ports(chosen: Settings) -> None:
+    ours = {p.pid for p in Machine(chosen.home).processes("envoy")}
+    for variable, port in (
+        ("NOREN_PORT", chosen.port),
+        ("NOREN_FRONT_DOOR_PORT", chosen.front_door_port),
+        ("NOREN_ADMIN_PORT", chosen.admin_port),
+    ):
+        # A front door that outlived its control plane keeps its ports.
+        if variable != "NOREN_PORT" and ours:
+            continue
+        if owner := _still_listening(port):
+            raise DriverError(f"port {port} is taken by {owner}", fix=f"stop it, or set {variable} to another port")
+
+
+def _still_listening(port: int) -> str | None:
+    """Who has the port, also after half a second: the kernel frees those of a killed process a little late."""
+    deadline = time.monotonic() + 0.5
+    while (owner := listener(port)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return owner
+
+
+def _start(chosen: Settings) -> None:
+    from noren.server import writable_home
+
+    log = writable_home(chosen.home) / "logs" / "server.out"
+    machine = Machine(chosen.home)
+    pid = machine.start(
+        [sys.executable, "-m", "noren.server"], kind="server", name="server", log=log, env=_environment(chosen)
+    )
+    deadline = time.monotonic() + _WITHIN_S
+    client = Client(chosen.api_url)
+    try:
+        while not client.running():
+            if exit_code(pid) is not None or time.monotonic() > deadline:
+                said = "\n".join(tail(log, 5)).removeprefix("noren: ") or "it said nothing"
+                raise DriverError(f"the control plane did not start:\n{said}", fix=f"see {log}")
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        machine.signal("server", "server", signal.SIGTERM)
+        raise
+
+
+def _environment(chosen: Settings) -> dict[str, str]:
+    return own_environment() | {"NOREN_HOME": str(chosen.home)}
+
+
+@retry(retry=retry_if_result(lambda ready: not ready), stop=stop_after_delay(_WITHIN_S), wait=wait_fixed(0.1))
+def _front_door_answers(client: Client) -> bool:
+    try:
+        client.status()
+    except DriverUnavailable:
+        return False
+    return True
+
+
+def _wait_for_front_door(chosen: Settings) -> None:
+    _front_door_answers(Client(chosen.api_url))
+
+
+def _report(chosen: Settings, *, already: bool, seconds: float, as_json: bool) -> None:
+    places = {"api": chosen.api_url, "front_door": chosen.front_door_url, "home": str(chosen.home)}
+    if as_json:
+        return print_json(places | {"already": already, "seconds": round(seconds, 2)})
+    out.print("already up" if already else f"up in {seconds:.1f} s")
+    out.print(f"  guests  {chosen.front_door_url}/<deployment>/...")
+    out.print(f"  API     {chosen.api_url}/docs")
+    out.print(f"  home    {chosen.home}", soft_wrap=True)
+    return None

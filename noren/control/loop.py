@@ -1,0 +1,92 @@
+"""When to tick: at a steady pace, at once when something was asked for, and faster while a rollout moves."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from noren.control.ports import Store
+from noren.control.reconcile import Drivers, reconcile
+from noren.control.world import World, look
+from noren.domain.commands import Deployment
+from noren.domain.errors import DriverError, DriverUnavailable, Stale
+from noren.domain.rollout import Action, Wait
+
+_BUSY_S, _IDLE_S = 0.5, 2.0  # between two looks, with and without a rollout under way
+_NEXT_S = 0.05  # after a step was taken, the next one is probably due
+
+log = structlog.get_logger()
+
+
+class Loop:
+    """Ticks until it is told to stop. A tick reads the world anew; `wake` only makes the next one sooner."""
+
+    def __init__(self, store: Store, drivers: Drivers, now: Callable[[], datetime]) -> None:
+        self._store, self._drivers, self._now = store, drivers, now
+        self._wake, self._stopped = threading.Event(), threading.Event()
+        self._looking = threading.Lock()
+        self._said: dict[str, str] = {}  # the last complaint about each deployment, so that it is logged once
+
+    def run(self) -> None:
+        """Tick until `stop`."""
+        while not self._stopped.is_set():
+            pause = self._tick_safely()
+            self._wake.wait(pause)
+            self._wake.clear()
+
+    def wake(self) -> None:
+        """Tick now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the current tick."""
+        self._stopped.set()
+        self._wake.set()
+
+    def look(self) -> World:
+        """What is there now, for those who ask for the status. Raises what the drivers raise."""
+        with self._looking:
+            return look(self._drivers.runtime, self._drivers.front_door, self._now())
+
+    def tick(self) -> float:
+        """Take the next step of every deployment; return the seconds until the next tick is due."""
+        deployments, world = self._store.deployments(), self.look()
+        actions = [self._step(deployment, world) for deployment in deployments]
+        if any(action is not None and not isinstance(action, Wait) for action in actions):
+            return _NEXT_S
+        return _BUSY_S if any(d.active or d.removed or d.live is None for d in deployments) else _IDLE_S
+
+    def _step(self, deployment: Deployment, world: World) -> Action | None:
+        """One deployment's trouble is not another's."""
+        name = deployment.name
+        try:
+            action = reconcile(deployment, world, self._store, self._drivers)
+        except Stale:
+            self.wake()
+            return None
+        except DriverError as error:
+            self._complain(name, str(error))
+            return None
+        if not isinstance(action, Wait):
+            log.info("step", deployment=name, action=type(action).__name__, detail=str(action)[:300])
+        self._said.pop(name, None)
+        return action
+
+    def _tick_safely(self) -> float:
+        try:
+            pause = self.tick()
+        except DriverUnavailable as error:
+            self._complain("", str(error))
+            return _BUSY_S
+        except Exception:
+            # A fault of ours must not end the loop: the next tick reads everything anew.
+            log.exception("tick")
+            return _IDLE_S
+        self._said.pop("", None)
+        return pause
+
+    def _complain(self, about: str, message: str) -> None:
+        if self._said.get(about) != message:
+            log.warning("driver", deployment=about or None, problem=message)
+        self._said[about] = message

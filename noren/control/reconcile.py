@@ -1,0 +1,164 @@
+"""One tick of one deployment: look -> decide -> store -> act."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from noren.control.ports import Catalog, Event, FrontDoor, Gate, GateRun, Runtime, Store
+from noren.control.world import World, table
+from noren.domain.commands import Deployment, begin_queued, ended, upheld
+from noren.domain.rollout import (
+    Action,
+    Fail,
+    Finish,
+    GateState,
+    Hold,
+    Judge,
+    Observation,
+    Rollout,
+    RunGate,
+    Shift,
+    Start,
+    Stop,
+    StopGate,
+    Wait,
+    decide,
+    record,
+    uphold,
+)
+
+_GRACE = timedelta(seconds=20)  # between SIGTERM and SIGKILL; nobody waits for an answer any more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drivers:
+    """The hands of the control plane."""
+
+    runtime: Runtime
+    front_door: FrontDoor
+    gate: Gate
+    catalog: Catalog
+    front_door_url: str  # "http://127.0.0.1:7480"
+
+
+def reconcile(deployment: Deployment, world: World, store: Store, drivers: Drivers) -> Action:
+    """Take the one next step of a deployment.
+
+    Raises what the drivers raise, and Stale when a command was faster: the next tick sees both.
+    """
+    seen = world.observation(deployment.name, _gate(deployment, drivers.gate))
+    action = choose(deployment, seen)
+    after = follow(deployment, action, seen)
+    # Stored first: a crash right after repeats the action, and actions may be repeated.
+    if after != deployment:
+        verdict = action.verdict if isinstance(action, Judge) else None
+        after = store.save(after, events=_events(deployment, after, action, seen), verdict=verdict)
+    perform(after, action, world, drivers)
+    for revision in upheld(after):
+        if not seen.complete(revision):
+            drivers.runtime.start(revision)
+    if deployment.removed and isinstance(action, Finish):
+        drivers.front_door.withdraw(deployment.name)
+        store.delete(deployment.name)
+    return action
+
+
+def choose(deployment: Deployment, seen: Observation) -> Action:
+    """The one next step, with or without a rollout under way. Pure."""
+    if deployment.active:
+        return decide(deployment.active, seen)
+    action = uphold(deployment.live, seen)
+    if deployment.removed and isinstance(action, Wait):
+        return action if any(seen.present.values()) else Finish(succeeded=True)
+    return action
+
+
+def follow(deployment: Deployment, action: Action, seen: Observation) -> Deployment:
+    """The deployment as it must be stored before `action` is carried out. Pure."""
+    if deployment.active is None:
+        return begin_queued(deployment, seen.now)
+    deployment = replace(deployment, rollout=record(deployment.active, action, seen))
+    if isinstance(action, Judge):
+        return replace(deployment, last_verdict=action.verdict)
+    if isinstance(action, Finish):
+        return begin_queued(ended(deployment, succeeded=action.succeeded), seen.now)
+    return deployment
+
+
+def perform(deployment: Deployment, action: Action, world: World, drivers: Drivers) -> None:
+    """Carry the action out, and keep the front door's list of replicas true."""
+    weights = action.weights if isinstance(action, Shift) else world.door.weights.get(deployment.name, {})
+    if wanted := table(deployment, world, weights):
+        drivers.front_door.publish(wanted)
+    elif isinstance(action, Shift):
+        drivers.front_door.withdraw(deployment.name)
+    match action:
+        case Start(revision):
+            drivers.runtime.start(revision)
+        case Stop(revision=name):
+            drivers.runtime.stop(name, grace=_GRACE)
+        case RunGate() if deployment.active:
+            drivers.gate.start(gate_run(deployment.active, drivers))
+        case StopGate() if deployment.active:
+            drivers.gate.stop(gate_name(deployment.active))
+        case _:
+            pass
+
+
+def gate_name(rollout: Rollout) -> str:
+    """The name of the rollout's current attempt at the gate; the same after every restart."""
+    return f"{rollout.green.name}-{rollout.started_at:%Y%m%dT%H%M%S}-{rollout.attempt}"
+
+
+def gate_run(rollout: Rollout, drivers: Drivers) -> GateRun:
+    """The current attempt. Both arms are reached where guests come in, by the header that names them."""
+    green, blue = rollout.green, rollout.blue
+    url = drivers.front_door_url + (blue or green).route.prefix
+    arms = {"green": green} | ({"blue": blue} if blue else {})
+    return GateRun(
+        name=gate_name(rollout),
+        green=green,
+        blue=blue,
+        attempt=rollout.attempt,
+        green_url=url,
+        blue_url=url if blue else None,
+        headers={arm: {"x-noren-revision": revision.name} for arm, revision in arms.items()},
+        examples=drivers.catalog.examples(green.bento),
+    )
+
+
+def _gate(deployment: Deployment, gate: Gate) -> GateState:
+    active = deployment.active
+    if active is None or not active.attempt:
+        return GateState.ABSENT
+    return gate.look(gate_name(active))  # type: ignore[return-value]
+
+
+def _events(before: Deployment, after: Deployment, action: Action, seen: Observation) -> list[Event]:
+    """What a person wants to read of this step: the action, and the state it led to."""
+    told = (
+        [Event(at=seen.now, kind=type(action).__name__.lower(), message=message)]
+        if (message := describe(action))
+        else []
+    )
+    old, new = before.active, after.rollout
+    if new and (old is None or old.phase != new.phase or old.green != new.green):
+        told.append(Event(at=seen.now, kind="state", message=f"{new.green.name}: {new.phase}"))
+    return told
+
+
+def describe(action: Action) -> str:
+    """The action in a sentence; "" for those that are not worth a line of history."""
+    match action:
+        case RunGate(green, blue, attempt):
+            against = f" against {blue.name}" if blue else ""
+            return f"gate of {green.name}{against}, attempt {attempt}"
+        case Judge(verdict):
+            return f"{verdict.outcome}: {verdict.reason}"
+        case Shift(weights):
+            return "traffic: " + (", ".join(f"{name} {share} %" for name, share in weights.items()) or "none")
+        case Stop(revision=name):
+            return f"stopping {name}"
+        case Hold(reason) | Fail(reason) | StopGate(reason):
+            return reason
+        case _:
+            return ""

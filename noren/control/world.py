@@ -1,0 +1,85 @@
+"""One look at the whole machine, and the part of it that concerns one deployment."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from noren.control.ports import RUNNING_STATES, DoorView, FrontDoor, Replica, ReplicaState, Runtime, Table
+from noren.domain.commands import Deployment
+from noren.domain.deployment import Revision
+from noren.domain.rollout import GateState, Observation, Weights
+from noren.domain.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What runtime and front door reported at `now`."""
+
+    now: datetime
+    replicas: Sequence[Replica]
+    door: DoorView
+
+    def of(self, deployment: str) -> list[Replica]:
+        """The replicas of one deployment."""
+        return [r for r in self.replicas if r.revision.rpartition("-")[0] == deployment]
+
+    def observation(self, deployment: str, gate: GateState | Verdict = GateState.ABSENT) -> Observation:
+        """What `decide` may know of one deployment."""
+        replicas = self.of(deployment)
+        answering = Counter(r.revision for r in replicas if r.state is ReplicaState.READY)
+        return Observation(
+            now=self.now,
+            present=Counter(r.revision for r in replicas),
+            running=Counter(r.revision for r in replicas if r.state in RUNNING_STATES),
+            # Ready is what the runtime and the front door agree on.
+            ready={name: min(count, self.door.healthy.get(name, 0)) for name, count in answering.items()},
+            broken={r.revision: r.detail for r in replicas if r.state is ReplicaState.BROKEN},
+            weights=self.door.weights.get(deployment, {}),
+            in_flight=self.door.in_flight,
+            counts=self.door.counts,
+            gate=gate,
+        )
+
+
+def look(runtime: Runtime, front_door: FrontDoor, now: datetime) -> World:
+    """Ask both drivers. Raises what they raise."""
+    return World(now=now, replicas=runtime.replicas(), door=front_door.look())
+
+
+def table(deployment: Deployment, world: World, weights: Weights) -> Table | None:
+    """What the front door should know of the deployment; None when no revision of it is of interest."""
+    revisions = _of_interest(deployment)
+    if not revisions:
+        return None
+    return Table(
+        deployment=deployment.name,
+        route=revisions[0].route,
+        backends=_backends(revisions, world.of(deployment.name)),
+        weights={r.name: weights[r.name] for r in revisions if weights.get(r.name)},
+        green=deployment.active.green.name if deployment.active else None,
+        blue=_blue(deployment),
+    )
+
+
+def _of_interest(deployment: Deployment) -> list[Revision]:
+    """Those that may get requests, the one whose route counts first."""
+    if active := deployment.active:
+        # Guests find the deployment where blue is until green has all traffic.
+        pair = [active.green, active.blue] if active.switched_at else [active.blue, active.green]
+        return [revision for revision in pair if revision]
+    return [deployment.live] if deployment.live else []
+
+
+def _backends(revisions: Sequence[Revision], replicas: Sequence[Replica]) -> Mapping[str, Sequence[str]]:
+    """Every running replica: the front door's own health checks keep requests from those not ready."""
+    found: dict[str, list[str]] = {revision.name: [] for revision in revisions}
+    for replica in sorted(replicas, key=lambda r: r.index):
+        if replica.revision in found and replica.state in RUNNING_STATES:
+            found[replica.revision].append(replica.address)
+    return found
+
+
+def _blue(deployment: Deployment) -> str | None:
+    blue = deployment.active.blue if deployment.active else deployment.live
+    return blue.name if blue else None

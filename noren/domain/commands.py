@@ -1,0 +1,169 @@
+"""What a person may ask of a deployment, as pure functions: the deployment before -> the deployment after.
+
+Every function raises Conflict, with the step that helps, where the state does not allow it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from noren.domain.deployment import Revision
+from noren.domain.errors import Conflict
+from noren.domain.rollout import Rollout
+from noren.domain.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Everything about a deployment that changes, stored as one version-guarded row."""
+
+    name: str
+    live: Revision | None = None  # what the last successful rollout left serving
+    previous: Revision | None = None  # what served before it
+    rollout: Rollout | None = None  # the current one, or the last one that ended
+    last_verdict: Verdict | None = None
+    queued: Revision | None = None  # applied during a rollout: it begins when that one has ended
+    removed: bool = False  # being taken down; the row goes when nothing of it runs
+    revisions: int = 0  # how many were made: the number of the newest
+    version: int = 0  # of the row; the store guards writes with it
+
+    @property
+    def active(self) -> Rollout | None:
+        """The rollout under way, if there is one."""
+        return self.rollout if self.rollout and self.rollout.active else None
+
+    @property
+    def newest(self) -> Revision | None:
+        """The revision the user asked for last, unless its rollout failed."""
+        active = self.active
+        if active and active.failure is None:
+            return self.queued or active.green
+        return self.queued or self.live
+
+
+def upheld(deployment: Deployment) -> tuple[Revision, ...]:
+    """The revisions that must run at full strength now, whatever the rollout waits for."""
+    active = deployment.active
+    if active is None:
+        return (deployment.live,) if deployment.live else ()
+    blue = (active.blue,) if active.blue and not active.released else ()
+    green = (active.green,) if active.step >= 0 and not active.failure else ()
+    return blue + green
+
+
+def apply(deployment: Deployment, revision: Revision, now: datetime) -> Deployment:
+    """Ask for a new revision. A rollout under way is superseded; a queued revision is replaced."""
+    deployment = replace(deployment, queued=revision, revisions=max(deployment.revisions, revision.number))
+    if active := deployment.active:
+        return replace(deployment, rollout=replace(active, superseded_by=revision.number))
+    return begin_queued(deployment, now)
+
+
+def begin_queued(deployment: Deployment, now: datetime) -> Deployment:
+    """Turn the queued revision into a rollout, if nothing is under way."""
+    if deployment.queued is None or deployment.active:
+        return deployment
+    rollout = Rollout(green=deployment.queued, blue=deployment.live, started_at=now)
+    return replace(deployment, queued=None, rollout=rollout)
+
+
+def ended(deployment: Deployment, *, succeeded: bool) -> Deployment:
+    """Draw the conclusion of a rollout that has just ended."""
+    if not succeeded or deployment.rollout is None:
+        return deployment
+    return replace(deployment, live=deployment.rollout.green, previous=deployment.live)
+
+
+def promote(deployment: Deployment) -> Deployment:
+    """Let a held rollout pass, or skip the waiting that is left of one that passed."""
+    active = _under_way(deployment, "promote")
+    if active.failure:
+        raise Conflict(f"{active.green.name} is being undone: {active.failure}", fix="apply it again")
+    if active.held_at and not active.approved:
+        return _with(deployment, approved=True, paused=False)
+    if active.cleared and active.ready_at:
+        return _with(deployment, rushed=True, paused=False)
+    raise Conflict(
+        f"{active.green.name} has not been judged yet ({active.phase})",
+        fix="wait for its verdict (`noren watch`); a held rollout can be promoted in spite of it",
+    )
+
+
+def abort(deployment: Deployment, now: datetime, *, reason: str = "aborted by a person") -> Deployment:
+    """Undo the rollout under way; blue keeps or gets back all traffic."""
+    active = _under_way(deployment, "abort")
+    if active.released:
+        raise Conflict(
+            f"{active.green.name} is promoted and blue is being stopped",
+            fix=f"wait a moment, then `noren rollback {deployment.name}`",
+        )
+    if active.switched_at and active.blue is None:
+        raise Conflict(
+            f"{active.green.name} is the first revision: there is nothing to go back to",
+            fix=f"apply a better one, or remove the deployment with `noren delete {deployment.name}`",
+        )
+    if active.failure:
+        return deployment
+    return _with(deployment, failure=reason, failed_at=now)
+
+
+def pause(deployment: Deployment) -> Deployment:
+    """Stop moving traffic; failures are still acted on."""
+    _under_way(deployment, "pause")
+    return _with(deployment, paused=True)
+
+
+def resume(deployment: Deployment) -> Deployment:
+    """Go on after a pause."""
+    _under_way(deployment, "resume")
+    return _with(deployment, paused=False)
+
+
+def rollback(
+    deployment: Deployment, now: datetime, *, revisions: Mapping[int, Revision], to: int | None = None
+) -> Deployment:
+    """Go back to the previous revision, or to number `to`: by weights alone while it is warm.
+
+    revisions  every revision ever made of the deployment, by number
+    Raises NotFound when there is no revision `to`, Conflict when there is nothing to go back to.
+    """
+    active = deployment.active
+    if active and not active.released and (to is None or (active.blue and active.blue.number == to)):
+        return abort(deployment, now, reason="rolled back by a person")
+    target = _target(deployment, revisions, to)
+    if active:
+        raise Conflict(
+            f"a rollout of {active.green.name} is under way ({active.phase})",
+            fix=f"`noren abort {deployment.name}` first",
+        )
+    rollout = Rollout(green=target, blue=deployment.live, started_at=now, trusted=True)
+    return replace(deployment, rollout=rollout)
+
+
+def _target(deployment: Deployment, revisions: Mapping[int, Revision], to: int | None) -> Revision:
+    target = revisions.get(to) if to is not None else deployment.previous
+    if target is None:
+        wanted = "no previous revision" if to is None else f"no revision {to}"
+        raise Conflict(f"{deployment.name} has {wanted}", fix=f"see `noren revisions {deployment.name}`")
+    if deployment.live and target.number == deployment.live.number:
+        raise Conflict(f"{target.name} is the live revision", fix=f"see `noren revisions {deployment.name}`")
+    return target
+
+
+def remove(deployment: Deployment) -> Deployment:
+    """Take the deployment down: no traffic, no replicas, then no row."""
+    return replace(deployment, removed=True, live=None, queued=None, rollout=None)
+
+
+def _under_way(deployment: Deployment, verb: str) -> Rollout:
+    if deployment.active is None:
+        raise Conflict(
+            f"no rollout of {deployment.name} is under way, so there is nothing to {verb}",
+            fix=f"see `noren status {deployment.name}`",
+        )
+    return deployment.active
+
+
+def _with(deployment: Deployment, **changes: object) -> Deployment:
+    assert deployment.rollout
+    return replace(deployment, rollout=replace(deployment.rollout, **changes))  # type: ignore[arg-type]

@@ -1,0 +1,82 @@
+"""What a user declares, and the immutable revisions made of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where guests find the deployment at the front door."""
+
+    prefix: str  # "/sentiment"
+    host: str  # "sentiment.localhost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slo:
+    """Absolute limits; None: not limited. Latencies in milliseconds, `error_rate` a fraction of requests."""
+
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    error_rate: float = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadGate:
+    """A Locust load test of green beside blue, with open-loop arrivals."""
+
+    enabled: bool = True
+    locustfile: str | None = None  # its text; None: the service's own examples are sent
+    rate: float = 20.0  # requests per second to each arm
+    warmup: timedelta = timedelta(seconds=3)  # measured, but not counted
+    duration: timedelta = timedelta(seconds=20)
+    max_ratio: float = 1.5  # green's latency over blue's, for p50 and p95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gates:
+    """The checks between green and its first guest, from cheap to dear."""
+
+    smoke: bool = True
+    load: LoadGate = field(default_factory=LoadGate)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a gate at all: switching all of them off takes explicit lines."""
+        return self.smoke or self.load.enabled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strategy:
+    """How traffic moves from blue to green, and how long each state may last."""
+
+    steps: tuple[int, ...] = (10, 50, 100)  # per cent of traffic on green; rising, ends with 100
+    step_wait: timedelta = timedelta(seconds=30)  # how long each step before 100 is watched
+    bake: timedelta = timedelta(minutes=5)  # how long blue stays warm after the switch
+    ready_within: timedelta = timedelta(minutes=10)  # environment, start and warm-up
+    gate_within: timedelta = timedelta(minutes=10)  # one attempt at the gate
+    hold_within: timedelta = timedelta(hours=1)  # how long a held rollout waits for a person
+    drain_within: timedelta = timedelta(seconds=30)  # how long requests in flight may take to end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """An immutable, numbered snapshot of a deployment: an exact Bento and its configuration."""
+
+    deployment: str
+    number: int
+    bento: str  # "name:version", never "latest"
+    replicas: int = 1
+    workers: int = 1
+    env: Mapping[str, str] = field(default_factory=dict)
+    route: Route
+    slo: Slo = field(default_factory=Slo)
+    gates: Gates = field(default_factory=Gates)
+    strategy: Strategy = field(default_factory=Strategy)
+
+    @property
+    def name(self) -> str:
+        """The name of everything that belongs to this revision, on every driver."""
+        return f"{self.deployment}-{self.number}"

@@ -1,0 +1,113 @@
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from noren.control.ports import DoorView
+from noren.domain.errors import DriverUnavailable
+from noren.domain.rollout import Counts, Weights
+from noren.frontdoors.envoy_config import DIRECT, GUESTS, HTTP, Json
+
+# Names of revisions have no dot. Envoy counts everything once more as `<cluster>.external.upstream_rq_...`.
+_REQUESTS = rf"^cluster\.({GUESTS}|{DIRECT})([^.]+)\.upstream_rq_(active|pending_active|completed|5xx)$"
+
+
+class EnvoyAdmin:
+    """Envoy's admin interface on the loopback. Raises DriverUnavailable when it does not answer."""
+
+    def __init__(self, port: int) -> None:
+        # No proxy of the environment: the admin interface is on this machine.
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=1, trust_env=False)
+
+    def routes(self) -> Json:
+        """The route configuration in force, with its `version_info`; {} before there is one."""
+        dump = self._get("/config_dump", resource="dynamic_route_configs")
+        configs: list[Json] = dump.get("configs", [])
+        return next((c for c in configs if c.get("route_config", {}).get("name") == HTTP), {})
+
+    def clusters(self) -> Json:
+        """The clusters in use and their hosts; not those that still wait for their first health check."""
+        return self._get("/clusters", format="json")
+
+    def stats(self) -> dict[str, int]:
+        """Requests per cluster, and `server.live`."""
+        return self._stats(rf"{_REQUESTS}|^server\.live$")
+
+    def requests_in_flight(self) -> int:
+        """Requests of guests that have no complete answer yet."""
+        return sum(self._stats(rf"^http\.{HTTP}\.downstream_rq_active$").values())
+
+    def drain(self) -> None:
+        """Ask Envoy to close connections after their answers, then its listeners."""
+        self._ask("POST", "/drain_listeners", {"graceful": ""})
+
+    def _stats(self, pattern: str) -> dict[str, int]:
+        rows = self._get("/stats", format="json", filter=pattern)["stats"]
+        return {row["name"]: row["value"] for row in rows if "name" in row}
+
+    def _get(self, path: str, **params: str) -> Json:
+        answer: Json = self._ask("GET", path, params).json()
+        return answer
+
+    def _ask(self, method: str, path: str, params: Mapping[str, str]) -> httpx.Response:
+        try:
+            return self._client.request(method, path, params=params).raise_for_status()
+        except httpx.HTTPError as error:
+            raise DriverUnavailable(
+                f"the front door's admin page does not answer: {error!r}",
+                fix="wait a few seconds; logs/envoy.log says more",
+            ) from error
+
+
+def view(routes: Json, clusters: Json, stats: Mapping[str, int]) -> DoorView:
+    """Envoy's own words -> ours.
+
+    `counts` are answers to guests: requests that named a revision by header are not among them, and a retried
+    attempt counts once. `in_flight` counts both, and those that wait for a connection.
+    """
+    in_flight: dict[str, int] = {}
+    answers: dict[str, dict[str, int]] = {}
+    for name, value in stats.items():
+        if not (found := re.match(_REQUESTS, name)):
+            continue
+        kind, revision, what = found.groups()
+        if what in ("active", "pending_active"):
+            in_flight[revision] = in_flight.get(revision, 0) + value
+        elif kind == GUESTS:
+            answers.setdefault(revision, {})[what] = value
+    return DoorView(
+        weights=dict(_weights(routes)),
+        healthy=_healthy(clusters),
+        in_flight=in_flight,
+        counts={
+            name: Counts(requests=count.get("completed", 0), errors=count.get("5xx", 0))
+            for name, count in answers.items()
+        },
+    )
+
+
+def _weights(routes: Json) -> Iterator[tuple[str, Weights]]:
+    hosts: list[Json] = routes.get("route_config", {}).get("virtual_hosts", [])
+    for route in (route for host in hosts for route in host.get("routes", [])):
+        name: str = route.get("name", "")
+        if name.startswith(GUESTS):
+            shares: list[Json] = route.get("route", {}).get("weighted_clusters", {}).get("clusters", [])
+            weights = {share["name"].removeprefix(GUESTS): share.get("weight", 0) for share in shares}
+            yield name.removeprefix(GUESTS), weights
+
+
+def _healthy(clusters: Json) -> dict[str, int]:
+    """Replicas that passed the checks of both of their revision's clusters: guests and gate can be served."""
+    healthy: dict[str, int] = {}
+    for cluster in clusters.get("cluster_statuses", []):
+        kind, _, revision = cluster["name"].partition("/")
+        if kind + "/" in (GUESTS, DIRECT):
+            count = sum(_passes(host) for host in cluster.get("host_statuses", []))
+            healthy[revision] = min(count, healthy.get(revision, count))
+    return healthy
+
+
+def _passes(host: Mapping[str, Any]) -> bool:
+    # An ejected replica counts as healthy: it answers /readyz, and is back within seconds.
+    return not host.get("health_status", {}).get("failed_active_health_check", False)

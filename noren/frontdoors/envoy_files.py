@@ -1,0 +1,110 @@
+import json
+import os
+from pathlib import Path
+
+from noren.control.ports import Table
+from noren.domain.deployment import Route
+from noren.frontdoors import envoy_config as config
+from noren.frontdoors.envoy_routes import routes
+
+
+class EnvoyFiles:
+    """The files that Envoy watches, and the tables they are made of.
+
+    The tables are kept too, so that a new control plane can publish one deployment without losing the others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._written: dict[str, str] = {}
+        self._tables: dict[str, Table] | None = None
+        self._clusters: dict[str, config.Json] | None = None  # those in cds.json
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """By deployment."""
+        if self._tables is None:
+            self._tables = {name: _table(name, row) for name, row in self._read("tables.json").items()}
+        return self._tables
+
+    def holds(self, table: Table) -> bool:
+        """Whether this very table was put last; a list of addresses equals a tuple of them."""
+        last = self.tables.get(table.deployment)
+        return last is not None and _row(last) == _row(table)
+
+    def write_static(self, bootstrap: config.Json, listeners: config.Json) -> Path:
+        """Write what does not depend on tables; returns the path of the bootstrap."""
+        self._write("lds.json", listeners)
+        return self._write("bootstrap.json", bootstrap)
+
+    def put(self, tables: dict[str, Table]) -> None:
+        """Write the tables and what follows from them.
+
+        Clusters come before the routes that name them, and stay until `sweep`: Envoy reads each file when
+        it gets to it, so a removal written right after the routes could be read before them.
+        """
+        self._tables = dict(tables)
+        self._write("tables.json", {name: _row(table) for name, table in sorted(tables.items())})
+        self._write_clusters({**self._known_clusters(), **config.clusters(tables.values())})
+        self._write("rds.json", routes(tables.values()))
+
+    def sweep(self, routes_version: str) -> None:
+        """Remove the clusters that no route names any more, once the routes we wrote are in force."""
+        tables = self.tables.values()
+        if self._known_clusters().keys() == config.members(tables).keys():
+            return
+        if routes_version == routes(tables)["version_info"]:
+            self._write_clusters(config.clusters(tables))
+
+    def _known_clusters(self) -> dict[str, config.Json]:
+        if self._clusters is None:
+            found = self._read("cds.json").get("resources", [])
+            self._clusters = {cluster["name"]: cluster for cluster in found}
+        return self._clusters
+
+    def _write_clusters(self, clusters: dict[str, config.Json]) -> None:
+        self._write("cds.json", config.cluster_resources(clusters))
+        self._clusters = clusters
+
+    def _read(self, name: str) -> config.Json:
+        path = self.folder / name
+        try:
+            content: config.Json = json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}  # every table is published again at the next tick
+        return content
+
+    def _write(self, name: str, content: config.Json) -> Path:
+        """Rename into place, and only what differs: Envoy reads on every rename, and never half a file."""
+        path = self.folder / name
+        text = json.dumps(content, indent=1, sort_keys=True)
+        if self._written.get(name) == text and path.exists():
+            return path
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{name}.new")
+        fresh.write_text(text)
+        os.replace(fresh, path)  # noqa: PTH105  named for what matters: it is atomic
+        self._written[name] = text
+        return path
+
+
+def _row(table: Table) -> config.Json:
+    return {
+        "prefix": table.route.prefix,
+        "host": table.route.host,
+        "backends": {name: list(addresses) for name, addresses in table.backends.items()},
+        "weights": dict(table.weights),
+        "green": table.green,
+        "blue": table.blue,
+    }
+
+
+def _table(deployment: str, row: config.Json) -> Table:
+    return Table(
+        deployment=deployment,
+        route=Route(prefix=row["prefix"], host=row["host"]),
+        backends=row["backends"],
+        weights=row["weights"],
+        green=row["green"],
+        blue=row["blue"],
+    )

@@ -1,0 +1,200 @@
+"""Processes that outlive the control plane.
+
+They are started in a session of their own, and found again by what the machine says.
+
+Every process of ours carries its kind and name in its environment, and so do its children. No pid is
+remembered: pids are reused, and a control plane that was killed cannot remember any.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+HOME, KIND, NAME, LEADER = "NOREN_OF", "NOREN_KIND", "NOREN_NAME", "NOREN_LEADER"
+# The shell tells the process its own pid and becomes it; the argv is passed through as it is.
+_BECOME = f'export {LEADER}=$$; exec "$@"'
+_SETTLED_S = 2.0  # a process younger than this may not have reached its exec, so its environment may change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """A process of ours, or a child of one."""
+
+    pid: int
+    kind: str  # "server", "replica", "envoy", "gate"
+    name: str
+    leader: int  # pid of the process that was started; its children carry the same number
+    env: Mapping[str, str] = field(repr=False)  # only the variables that begin with NOREN_
+    started_at: datetime
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that was started, and not a child of it."""
+        return self.pid == self.leader
+
+
+class Machine:
+    """The marked processes of one NOREN_HOME. Reads each process's environment once."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = str(home.resolve())
+        self._known: dict[tuple[int, float], Marked | None] = {}
+
+    def processes(self, kind: str | None = None, name: str | None = None) -> list[Marked]:
+        """Those that live now; zombies do not."""
+        return [p for p in self._scan() if (kind is None or p.kind == kind) and (name is None or p.name == name)]
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        kind: str,
+        name: str,
+        log: Path,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+    ) -> int:
+        """Start a process in its own session with only `env` and its marks; output is appended to `log`.
+
+        Returns its pid. Raises OSError when it cannot be started.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        marks = {HOME: self.home, KIND: kind, NAME: name}
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", _BECOME, "noren", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**env, **marks},
+                cwd=cwd,
+                start_new_session=True,
+            )
+        _children[process.pid] = process
+        return process.pid
+
+    def signal(self, kind: str, name: str, signum: signal.Signals, *, all_of_it: bool = False) -> int:
+        """Send `signum` to the process, or to its children too. Returns how many were sent it.
+
+        Children whose leader is gone are always sent it: nobody else will end them.
+        """
+        found = self.processes(kind, name)
+        alive = {p.pid for p in found}
+        targets = [p for p in found if all_of_it or p.leads or p.leader not in alive]
+        for target in targets:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(target.pid, signum)
+        return len(targets)
+
+    def _scan(self) -> Iterator[Marked]:
+        reap()
+        known: dict[tuple[int, float], Marked | None] = {}
+        for process in psutil.process_iter():
+            try:
+                key = (process.pid, process.create_time())
+                marked = self._known[key] if key in self._known else self._read(process)
+                if marked and process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+            except (psutil.Error, OSError):
+                continue  # it ended while we looked, or it belongs to someone else
+            if time.time() - key[1] > _SETTLED_S:
+                known[key] = marked
+            if marked:
+                yield marked
+        self._known = known
+
+    def _read(self, process: psutil.Process) -> Marked | None:
+        env = process.environ()
+        if env.get(HOME) != self.home or KIND not in env:
+            return None
+        return Marked(
+            pid=process.pid,
+            kind=env.get(KIND, ""),
+            name=env.get(NAME, ""),
+            leader=int(env.get(LEADER, process.pid)),  # not there yet: it is the shell that is about to become it
+            env={key: value for key, value in env.items() if key.startswith("NOREN_")},
+            started_at=datetime.fromtimestamp(process.create_time(), UTC),
+        )
+
+
+# Processes that this very control plane started: only their parent can collect how they ended.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+_exits: dict[int, int] = {}
+
+
+def reap() -> None:
+    """Collect the exit codes of our own children that ended, so that none stays a zombie."""
+    for pid, child in list(_children.items()):
+        if (code := child.poll()) is not None:
+            _exits[pid] = code
+            del _children[pid]
+
+
+def exit_code(pid: int) -> int | None:
+    """How a child of this control plane ended; None when it was started by an earlier one."""
+    reap()
+    return _exits.get(pid)
+
+
+def own_environment() -> dict[str, str]:
+    """This process's environment without the marks, for a process that is to be marked anew."""
+    return {k: v for k, v in os.environ.items() if k not in (HOME, KIND, NAME, LEADER)}
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def listener(port: int) -> str | None:
+    """Who listens on the TCP port, in words; None when nobody does."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return _owner(port)
+    return None
+
+
+def _owner(port: int) -> str:
+    for process in psutil.process_iter(["pid", "name"]):
+        with contextlib.suppress(psutil.Error):
+            for connection in process.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return f"{process.info['name']} (pid {process.pid})"
+    return "a process of another user"
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    """The last lines of a log, at most 256 KiB of it; [] when there is no such file."""
+    if not path.exists():
+        return []
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - 262_144))
+        text = log.read().decode(errors="replace")
+    return text.splitlines()[-lines:]
+
+
+def rotate(path: Path, limit_bytes: int = 10_000_000) -> None:
+    """Keep a log that another process appends to below `limit_bytes`: its past moves to `<name>.1`.
+
+    Copied and truncated, because the writer holds the file open. O_APPEND makes it go on at the start.
+    """
+    if not path.exists() or path.stat().st_size < limit_bytes:
+        return
+    old = path.with_name(path.name + ".1")
+    old.write_bytes(path.read_bytes())
+    os.truncate(path, 0)

@@ -1,0 +1,277 @@
+"""`deploy/<name>.yaml`: what a user declares, checked, with errors that name file, line and field."""
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from noren.domain import deployment as domain
+from noren.domain.errors import SpecError
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MAX_LOCUSTFILE_BYTES = 1_000_000
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)\s*", value)):
+        return timedelta(seconds=float(match[1]) * _UNITS_S[match[2]])
+    if isinstance(value, timedelta):
+        return value
+    raise ValueError("a duration is a number with a unit: 500ms, 10s, 5m or 1h")
+
+
+def _text(value: object) -> object:
+    # YAML makes numbers and booleans of what is text in an environment.
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(lambda value: f"{value.total_seconds():g}s", when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$", "examples": ["500ms", "10s", "5m"]}),
+]
+Text = Annotated[str, BeforeValidator(_text)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Route(_Part):
+    """Where guests find the deployment at the front door."""
+
+    prefix: str | None = Field(
+        None, pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$", description="path prefix; default /<name>"
+    )
+    host: str | None = Field(
+        None, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", description="host name; default <name>.localhost"
+    )
+
+
+class Slo(_Part):
+    """Absolute limits that every revision must keep."""
+
+    p50_ms: float | None = Field(None, gt=0, description="median latency in milliseconds")
+    p95_ms: float | None = Field(None, gt=0, description="95th percentile of the latency in milliseconds")
+    p99_ms: float | None = Field(None, gt=0, description="99th percentile of the latency in milliseconds")
+    error_rate: float = Field(0.01, ge=0, le=1, description="largest fraction of requests that may fail")
+
+
+class LoadGate(_Part):
+    """The Locust load test of green beside blue."""
+
+    locustfile: str | None = Field(
+        None, description="a Locust file, relative to this file; default: the service's own example requests"
+    )
+    rate: float = Field(20.0, gt=0, le=10_000, description="requests per second to each of blue and green")
+    warmup: Duration = Field(timedelta(seconds=3), description="sent first and not counted")
+    duration: Duration = Field(timedelta(seconds=20), description="how long is measured")
+    max_ratio: float = Field(1.5, gt=1, description="largest ratio of green's p50 and p95 to blue's")
+
+    @field_validator("duration")
+    @classmethod
+    def _long_enough(cls, value: timedelta) -> timedelta:
+        if value < timedelta(seconds=1):
+            raise ValueError("a load test shorter than 1s measures nothing")
+        return value
+
+
+class Gates(_Part):
+    """What green must pass before its first guest. Each is switched off only by its own line."""
+
+    smoke: bool = Field(True, description="the service's examples answer; bad input gets no 5xx")
+    load: LoadGate | Literal[False] = Field(default_factory=LoadGate, description="the load test; `off` skips it")
+
+
+class Strategy(_Part):
+    """How traffic moves, and how long each state may last."""
+
+    steps: tuple[int, ...] = Field((10, 50, 100), description="per cent of traffic on green, rising, to 100")
+    step_wait: Duration = Field(timedelta(seconds=30), description="how long each step is watched")
+    bake: Duration = Field(timedelta(minutes=5), description="how long blue stays warm after the switch")
+    ready_within: Duration = Field(timedelta(minutes=10), description="environment, start and warm-up")
+    gate_within: Duration = Field(timedelta(minutes=10), description="one attempt at the gates")
+    hold_within: Duration = Field(timedelta(hours=1), description="how long a held rollout waits for a person")
+    drain_within: Duration = Field(timedelta(seconds=30), description="how long open requests may take to end")
+
+    @field_validator("steps")
+    @classmethod
+    def _rising_to_100(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        rising = all(a < b for a, b in pairwise(steps))
+        if not steps or steps[-1] != 100 or not rising or steps[0] < 1:
+            raise ValueError("steps rise from at least 1 to 100, for example [10, 50, 100]")
+        return steps
+
+
+class DeploymentFile(_Part):
+    """A deployment: which Bento, how many copies, where guests find it, and what must hold for a new version."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="Noren deployment")
+
+    name: str = Field(
+        pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$",
+        max_length=50,
+        description="name of the deployment: lower-case letters, digits and dashes",
+    )
+    bento: str = Field(
+        pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$",
+        description="name:version of a built Bento; name:latest or name alone takes the newest one",
+    )
+    replicas: int = Field(1, ge=1, le=100, description="copies, each a process of its own")
+    workers: int = Field(1, ge=1, le=64, description="worker processes in each copy")
+    env: dict[str, Text] = Field(default_factory=dict, description="environment variables of the service")
+    route: Route = Field(default_factory=Route)
+    slo: Slo = Field(default_factory=Slo)
+    gates: Gates = Field(default_factory=Gates)
+    strategy: Strategy = Field(default_factory=Strategy)
+
+    @model_validator(mode="after")
+    def _environment_names(self) -> "DeploymentFile":
+        for name in self.env:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("NOREN_"):
+                raise ValueError(f"env: {name!r} is no name for an environment variable of a service")
+        return self
+
+    def revision(self, locustfile: str | None = None) -> domain.Revision:
+        """As the domain has it; number 0, the Bento not yet resolved.
+
+        locustfile  the text of the Locust file that `gates.load.locustfile` names
+        """
+        return domain.Revision(
+            deployment=self.name,
+            number=0,
+            bento=self.bento,
+            replicas=self.replicas,
+            workers=self.workers,
+            env=dict(self.env),
+            route=domain.Route(
+                prefix=self.route.prefix or f"/{self.name}", host=self.route.host or f"{self.name}.localhost"
+            ),
+            slo=domain.Slo(**self.slo.model_dump()),
+            gates=domain.Gates(smoke=self.gates.smoke, load=self._load_gate(locustfile)),
+            strategy=domain.Strategy(**self.strategy.model_dump()),
+        )
+
+    def _load_gate(self, locustfile: str | None) -> domain.LoadGate:
+        load = self.gates.load
+        if load is False:
+            return domain.LoadGate(enabled=False)
+        return domain.LoadGate(**load.model_dump() | {"locustfile": locustfile})
+
+
+class Request(_Part):
+    """What is sent to the API: the deployment file, and the text of the file that it names."""
+
+    spec: DeploymentFile
+    locustfile: str | None = Field(None, max_length=_MAX_LOCUSTFILE_BYTES)
+
+    def revision(self) -> domain.Revision:
+        """See DeploymentFile.revision."""
+        return self.spec.revision(self.locustfile)
+
+
+def read(path: Path) -> Request:
+    """Read and check one file. Raises SpecError, naming file, line and field."""
+    node, document = _parse(path)
+    try:
+        spec = DeploymentFile.model_validate(document)
+    except ValidationError as error:
+        raise _explain(path, node, error) from error
+    named = spec.gates.load.locustfile if spec.gates.load else None
+    if named is None:
+        return Request(spec=spec)
+    where = f"{path}:{_line(node, ('gates', 'load', 'locustfile'))}: gates.load.locustfile"
+    return Request(spec=spec, locustfile=_locustfile(where, path.parent / named))
+
+
+def read_all(paths: Sequence[Path]) -> list[Request]:
+    """Read files, and every *.yaml and *.yml of folders. Raises SpecError."""
+    files: list[Path] = []
+    for path in paths:
+        inside = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+        if not inside:
+            raise SpecError(f"{path}: no deployment files (*.yaml) in this folder", fix="name one, or another folder")
+        files += inside
+    return [read(file) for file in files]
+
+
+def _parse(path: Path) -> tuple[yaml.Node | None, object]:
+    try:
+        text = path.read_text()
+        return yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+    except FileNotFoundError as error:
+        raise SpecError(
+            f"{path}: no such file", fix="name a deployment file, for example deploy/<name>.yaml"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read: {error}", fix="check the file") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(
+            f"{path}:{line}: not YAML: {error.problem}", fix="check indentation, colons and quotes"
+        ) from error
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: not YAML: {error}", fix="save it as plain UTF-8 text") from error
+
+
+def _locustfile(where: str, path: Path) -> str:
+    try:
+        if path.stat().st_size > _MAX_LOCUSTFILE_BYTES:
+            raise SpecError(f"{where}: {path} is over 1 MB", fix="keep data out of the Locust file")
+        text = path.read_text()
+        compile(text, str(path), "exec")
+    except OSError as error:
+        raise SpecError(
+            f"{where}: {path} cannot be read: {error.strerror}", fix="paths are relative to the YAML file"
+        ) from error
+    except SyntaxError as error:
+        raise SpecError(f"{path}:{error.lineno}: {error.msg}", fix="correct the Locust file") from error
+    except ValueError as error:  # not UTF-8, or null bytes
+        raise SpecError(f"{where}: {path} is no Python text: {error}", fix="save it as UTF-8") from error
+    return text
+
+
+def _explain(path: Path, node: yaml.Node | None, error: ValidationError) -> SpecError:
+    """Every mistake on a line of its own: file:line: field: what is wrong."""
+    lines = []
+    for one in error.errors():
+        # Which member of a union was tried is our business, not the reader's.
+        place = tuple(part for part in one["loc"] if part != "LoadGate" and not str(part).startswith("literal["))
+        if "literal_error" in one["type"] and len(place) == 2:
+            continue
+        message = one["msg"].removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown field")
+        lines.append(f"{path}:{_line(node, place)}: {'.'.join(map(str, place)) or 'the file'}: {message}")
+    return SpecError("\n".join(lines), fix="`noren schema` describes every field")
+
+
+def _line(node: yaml.Node | None, place: tuple[Any, ...]) -> int:
+    """The line of the field, or of the nearest part around it that is there."""
+    line = node.start_mark.line + 1 if node else 1
+    for part in place:
+        entries = node.value if isinstance(node, yaml.MappingNode) else []
+        match = next(((k, v) for k, v in entries if k.value == str(part)), None)
+        if match is None:
+            if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                line = node.start_mark.line + 1
+                continue
+            break
+        key, node = match
+        line = key.start_mark.line + 1
+    return line

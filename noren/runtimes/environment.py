@@ -1,0 +1,93 @@
+"""The virtual environment of a Bento, made by uv from the Bento's own locked requirements.
+
+Cached by the hash of the lock: a second replica starts at once, two versions with the same lock share one,
+and two versions with different libraries never meet.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from uv import find_uv_bin
+
+from noren.domain.errors import DriverError
+
+_COMPLETE = ".complete"  # written last: an environment without it was interrupted, and is made again
+
+
+def prepare(bento: Path, envs: Path) -> Path:
+    """Return the Python of the Bento's environment, making the environment first if need be.
+
+    bento  the folder of the built Bento
+    envs   where environments are cached
+    Waits while another replica makes the same one. Raises DriverError when uv cannot make it.
+    """
+    requirements = bento / "env" / "python" / "requirements.txt"
+    if not requirements.is_file():
+        raise DriverError(
+            f"the Bento at {bento} has no locked requirements ({requirements.relative_to(bento)})",
+            fix="build it again with BentoML 1.4 or newer",
+        )
+    version, wheels = python_version(bento), sorted((requirements.parent / "wheels").glob("*.whl"))
+    folder = envs / lock_hash(requirements.read_bytes(), version, [wheel.name for wheel in wheels])
+    with _lock(envs / f"{folder.name}.lock"):
+        if not (folder / _COMPLETE).exists():
+            _make(folder, version, requirements, wheels)
+    return folder / "bin" / "python"
+
+
+def lock_hash(requirements: bytes, version: str, wheels: Sequence[str] = ()) -> str:
+    """Name an environment after all that decides what is in it, this machine's platform included."""
+    parts = [
+        requirements,
+        version.encode(),
+        platform.platform(terse=True).encode(),
+        platform.machine().encode(),
+    ]
+    return hashlib.sha256(b"\0".join([*parts, *(name.encode() for name in wheels)])).hexdigest()[:16]
+
+
+def python_version(bento: Path) -> str:
+    """The Python that the Bento was built for ("3.11"); ours when it does not say."""
+    manifest = yaml.safe_load((bento / "bento.yaml").read_text())
+    image = manifest.get("image") or {}
+    return str(image.get("python_version") or f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def _make(folder: Path, version: str, requirements: Path, wheels: Sequence[Path]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    python = folder / "bin" / "python"
+    _uv(["venv", "--quiet", "--python", version, str(folder)], requirements.parent)
+    install = ["pip", "install", "--quiet", "--python", str(python), "-r", str(requirements)]
+    _uv([*install, *(str(wheel) for wheel in wheels)], requirements.parent)
+    (folder / _COMPLETE).touch()
+
+
+def _uv(arguments: list[str], cwd: Path) -> None:
+    done = subprocess.run([find_uv_bin(), *arguments], cwd=cwd, check=False, stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise DriverError(
+            f"uv could not make the Bento's environment: {last.strip()}",
+            fix="try `uv pip install -r` on the requirements.txt of the Bento; see the log above",
+        )
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # released by the kernel when we die
+        try:
+            yield
+        finally:
+            os.utime(path)

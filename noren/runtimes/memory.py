@@ -1,0 +1,52 @@
+"""A runtime without processes, for tests and for planning."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from noren.control.ports import Replica, ReplicaState
+from noren.domain.deployment import Revision
+from noren.domain.errors import NotFound
+
+
+class MemoryRuntime:
+    """Replicas are ready as soon as they are asked for, unless their revision is listed as sick or broken."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, int] = {}
+        self.ever: set[str] = set()
+        self.sick: set[str] = set()  # runs, but does not answer
+        self.broken: dict[str, str] = {}  # keeps crashing, and why
+
+    def start(self, revision: Revision) -> None:
+        """See Runtime."""
+        self.wanted[revision.name] = revision.replicas
+        self.ever.add(revision.name)
+
+    def stop(self, revision: str, *, grace: timedelta) -> None:  # noqa: ARG002
+        """See Runtime."""
+        self.wanted.pop(revision, None)
+
+    def replicas(self) -> Sequence[Replica]:
+        """See Runtime."""
+        return [
+            Replica(
+                revision=name,
+                index=index,
+                state=self._state(name),
+                address=f"{name}-{index}:3000",
+                detail=self.broken.get(name, ""),
+            )
+            for name, count in self.wanted.items()
+            for index in range(count)
+        ]
+
+    def logs(self, revision: str, *, lines: int) -> Sequence[str]:
+        """See Runtime."""
+        if revision not in self.ever:
+            raise NotFound(f"{revision} never ran here", fix="see `noren revisions`")
+        return [f"0 | {revision} started"][-lines:]
+
+    def _state(self, name: str) -> ReplicaState:
+        if name in self.broken:
+            return ReplicaState.BROKEN
+        return ReplicaState.STARTING if name in self.sick else ReplicaState.READY

@@ -1,0 +1,89 @@
+"""Where things are: the environment over `noren.toml` in the home folder over the defaults, read once."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from noren.domain.errors import SpecError
+
+CONFIG = "noren.toml"
+
+
+class Settings(BaseSettings):
+    """One frozen set of settings. Every field can be set as NOREN_<FIELD> or as a line of noren.toml."""
+
+    model_config = SettingsConfigDict(env_prefix="NOREN_", frozen=True, extra="forbid")
+
+    home: Path = Field(description="state: database, logs, environments, front door files")
+    bentoml_home: Path = Field(description="the BentoML store; BENTOML_HOME unless noren.toml says otherwise")
+    host: str = Field("127.0.0.1", description="address of the API; loopback by default")
+    port: int = Field(7410, ge=1, le=65535, description="port of the API")
+    front_door_host: str = Field("127.0.0.1", description="address that guests reach; loopback by default")
+    front_door_port: int = Field(7480, ge=1, le=65535, description="port that guests reach")
+    admin_port: int = Field(7490, ge=1, le=65535, description="port of Envoy's admin page, on loopback")
+    database_url: str = Field("", description="SQLAlchemy URL; SQLite in the home folder by default")
+
+    @property
+    def api_url(self) -> str:
+        """Where the API answers."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def front_door_url(self) -> str:
+        """Where guests come in, as seen from this machine."""
+        host = "127.0.0.1" if self.front_door_host in ("0.0.0.0", "::") else self.front_door_host  # noqa: S104
+        return f"http://{host}:{self.front_door_port}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then the file, then what `load` found out."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=find_home() / CONFIG)
+        return env_settings, toml, init_settings
+
+
+def load() -> Settings:
+    """Read the settings of this process. Raises SpecError, naming the field."""
+    home = find_home()
+    found: dict[str, Any] = {
+        "home": home,
+        "bentoml_home": os.environ.get("BENTOML_HOME") or Path.home() / "bentoml",
+        "database_url": f"sqlite:///{home / 'noren.db'}",
+    }
+    try:
+        settings = Settings(**found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SpecError(
+            f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            fix=f"correct NOREN_{str(first['loc'][0]).upper()} or {home / CONFIG}",
+        ) from error
+    except ValueError as error:  # malformed TOML
+        raise SpecError(f"{home / CONFIG}: {error}", fix="correct the file or remove it") from error
+    bentoml_home = Path(os.environ.get("BENTOML_HOME") or home / settings.bentoml_home)
+    return settings.model_copy(update={"home": home, "bentoml_home": bentoml_home.expanduser().resolve()})
+
+
+def find_home() -> Path:
+    """NOREN_HOME, or the nearest `.noren` folder from here upwards, or ~/.noren."""
+    if named := os.environ.get("NOREN_HOME"):
+        return Path(named).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / ".noren").is_dir():
+            return (folder / ".noren").resolve()
+    return (Path.home() / ".noren").resolve()

@@ -1,0 +1,13 @@
+"""What every store says of a name it does not know and of a write that comes too late."""
+
+from noren.domain.errors import NotFound, Stale
+
+
+def unknown(name: str) -> NotFound:
+    """There is no such deployment."""
+    return NotFound(f"no deployment named {name!r}", fix="`noren status` lists them; `noren apply` makes one")
+
+
+def stale(name: str) -> Stale:
+    """Someone else was faster."""
+    return Stale(f"{name} was changed by someone else in the meantime", fix="look again and repeat the command")

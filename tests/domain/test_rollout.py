@@ -1,0 +1,423 @@
+"""The rules of a rollout, on examples and against an obedient world from any start."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from noren.domain.deployment import Gates, LoadGate, Revision, Route, Strategy
+from noren.domain.rollout import (
+    Action,
+    Counts,
+    Fail,
+    Finish,
+    GateState,
+    Hold,
+    Judge,
+    Observation,
+    Rollout,
+    RunGate,
+    Shift,
+    Start,
+    Stop,
+    StopGate,
+    Wait,
+    decide,
+    record,
+    uphold,
+)
+from noren.domain.verdict import Check, Outcome, Verdict, overall
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+STRATEGY = Strategy(step_wait=5 * SECOND, bake=10 * SECOND)
+
+
+def revision(number: int, **changes: object) -> Revision:
+    made = Revision(
+        deployment="shop",
+        number=number,
+        bento=f"shop:v{number}",
+        route=Route(prefix="/shop", host="shop.localhost"),
+        strategy=STRATEGY,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+BLUE, GREEN = revision(1), revision(2)
+
+
+def verdict(outcome: Outcome, attempt: int = 1) -> Verdict:
+    return Verdict(
+        revision=GREEN.name, attempt=attempt, outcome=outcome, reason="because", started_at=NOON, ended_at=NOON
+    )
+
+
+def rollout(**changes: object) -> Rollout:
+    return replace(Rollout(green=GREEN, blue=BLUE, started_at=NOON), **changes)  # type: ignore[arg-type]
+
+
+def seen(
+    *,
+    now: datetime = NOON,
+    green: int = 1,
+    blue: int = 1,
+    ready: int | None = None,
+    on_green: int = 0,
+    gate: GateState | Verdict = GateState.ABSENT,
+    broken: str = "",
+    counts: Counts | None = None,
+    in_flight: dict[str, int] | None = None,
+) -> Observation:
+    """A world where `green` and `blue` replicas run and answer, and green has `on_green` per cent."""
+    running = {GREEN.name: green, BLUE.name: blue}
+    weights = {name: share for name, share in ((GREEN.name, on_green), (BLUE.name, 100 - on_green)) if share}
+    return Observation(
+        now=now,
+        present=running,
+        running=running,
+        ready=running | ({GREEN.name: ready} if ready is not None else {}),
+        broken={GREEN.name: broken} if broken else {},
+        weights=weights,
+        gate=gate,
+        counts={GREEN.name: counts} if counts else {},
+        in_flight=in_flight or {},
+    )
+
+
+def passed(**changes: object) -> Rollout:
+    return rollout(attempt=1, ready_at=NOON, running_at=NOON, verdict=verdict(Outcome.PASS), **changes)
+
+
+def test_green_is_started_first() -> None:
+    assert decide(rollout(), seen(green=0)) == Start(GREEN)
+
+
+def test_green_that_is_not_ready_in_time_fails() -> None:
+    late = NOON + STRATEGY.ready_within
+    assert isinstance(decide(rollout(), seen(ready=0)), Wait)
+    assert isinstance(decide(rollout(), seen(ready=0, now=late)), Fail)
+
+
+def test_a_green_that_keeps_crashing_fails_with_its_last_words() -> None:
+    assert decide(rollout(), seen(ready=0, broken="ImportError: x")) == Fail("shop-2 keeps crashing: ImportError: x")
+
+
+def test_the_gate_runs_once_green_is_ready_and_is_asked_by_the_same_name_after_a_crash() -> None:
+    first = decide(rollout(), seen())
+    assert first == RunGate(GREEN, BLUE, 1)
+    stored = record(rollout(), first, seen())
+    assert decide(stored, seen()) == first  # stored, and then killed before it was begun
+    assert isinstance(decide(stored, seen(gate=GateState.RUNNING)), Wait)
+
+
+def test_a_verdict_is_stored_before_anything_follows_from_it() -> None:
+    running = rollout(attempt=1, attempt_at=NOON, ready_at=NOON)
+    action = decide(running, seen(gate=verdict(Outcome.PASS)))
+    assert action == Judge(verdict(Outcome.PASS))
+    stored = record(running, action, seen())
+    assert decide(stored, seen()) == Shift({GREEN.name: 10, BLUE.name: 90}, 0)
+
+
+def test_a_failed_gate_leaves_blue_serving_and_removes_green() -> None:
+    failed = rollout(attempt=1, ready_at=NOON, verdict=verdict(Outcome.FAIL))
+    action = decide(failed, seen())
+    assert action == Fail("shop-2 failed its gate: because")
+    undoing = record(failed, action, seen())
+    assert decide(undoing, seen()) == Stop(GREEN.name)
+    assert decide(undoing, seen(green=0)) == Finish(succeeded=False)
+
+
+def test_an_invalid_measurement_is_repeated_twice_and_then_held() -> None:
+    current, attempts = rollout(attempt=1, ready_at=NOON, verdict=verdict(Outcome.INVALID)), []
+    while isinstance(action := decide(current, seen()), RunGate):
+        attempts.append(action.attempt)
+        current = replace(record(current, action, seen()), verdict=verdict(Outcome.INVALID, action.attempt))
+    assert attempts == [2, 3]
+    assert isinstance(action, Hold)
+    assert record(current, action, seen()).phase == "held"
+
+
+def test_a_gate_that_died_is_run_again_and_one_that_never_ends_is_stopped_first() -> None:
+    current = rollout(attempt=1, attempt_at=NOON, ready_at=NOON)
+    assert decide(current, seen(gate=GateState.LOST)) == RunGate(GREEN, BLUE, 2)
+    late = NOON + STRATEGY.gate_within
+    assert isinstance(decide(current, seen(gate=GateState.RUNNING, now=late)), StopGate)
+
+
+def test_a_held_rollout_waits_for_a_person_but_not_for_ever() -> None:
+    held = rollout(attempt=1, ready_at=NOON, verdict=verdict(Outcome.HOLD), held_at=NOON)
+    assert isinstance(decide(held, seen()), Wait)
+    assert decide(replace(held, approved=True), seen()) == Shift({GREEN.name: 10, BLUE.name: 90}, 0)
+    assert isinstance(decide(held, seen(now=NOON + STRATEGY.hold_within)), Fail)
+
+
+def test_each_step_is_watched_before_the_next() -> None:
+    at_10 = passed(step=0, step_at=NOON)
+    assert isinstance(decide(at_10, seen(on_green=10)), Wait)
+    later = NOON + STRATEGY.step_wait
+    assert decide(at_10, seen(on_green=10, now=later)) == Shift({GREEN.name: 50, BLUE.name: 50}, 1)
+
+
+def test_a_step_that_was_stored_but_not_carried_out_is_carried_out() -> None:
+    assert decide(passed(step=1, step_at=NOON), seen(on_green=10)) == Shift({GREEN.name: 50, BLUE.name: 50}, 1)
+
+
+def test_a_paused_rollout_does_not_move_but_still_fails() -> None:
+    paused = passed(step=0, step_at=NOON, paused=True)
+    later = NOON + 10 * STRATEGY.step_wait
+    assert isinstance(decide(paused, seen(on_green=10, now=later)), Wait)
+    assert isinstance(decide(paused, seen(on_green=10, ready=0)), Fail)
+
+
+def test_errors_of_guests_fail_the_rollout_and_those_before_its_first_guest_do_not_count() -> None:
+    shifting = passed(step=0, step_at=NOON, counted_from=Counts(requests=1000, errors=500))
+    few = Counts(requests=1010, errors=510)
+    many = Counts(requests=1100, errors=505)
+    assert isinstance(decide(shifting, seen(on_green=10, counts=few)), Wait)
+    assert isinstance(decide(shifting, seen(on_green=10, counts=many)), Fail)
+
+
+def test_counters_that_were_reset_count_from_zero() -> None:
+    assert Counts(requests=5, errors=1).since(Counts(requests=100, errors=0)) == Counts(requests=5, errors=1)
+
+
+def test_blue_stays_warm_until_the_bake_ends_and_its_open_requests_end() -> None:
+    switched = passed(step=2, step_at=NOON, switched_at=NOON)
+    assert isinstance(decide(switched, seen(on_green=100)), Wait)
+    baked = NOON + STRATEGY.bake
+    busy = seen(on_green=100, now=baked, in_flight={BLUE.name: 3})
+    assert decide(switched, busy) == Wait("draining shop-1")
+    assert decide(switched, seen(on_green=100, now=baked)) == Stop(BLUE.name)
+    released = record(switched, Stop(BLUE.name), seen(on_green=100, now=baked))
+    assert released.released
+    assert decide(released, seen(on_green=100, now=baked, blue=0)) == Finish(succeeded=True)
+
+
+def test_a_green_that_falls_ill_after_the_switch_gives_traffic_back_to_a_healthy_blue_only() -> None:
+    switched = passed(step=2, step_at=NOON, switched_at=NOON)
+    assert isinstance(decide(switched, seen(on_green=100, ready=0)), Fail)
+    assert not isinstance(decide(switched, seen(on_green=100, ready=0, blue=0)), Fail)
+    failed = replace(switched, failure="ill", failed_at=NOON)
+    assert decide(failed, seen(on_green=100)) == Shift({BLUE.name: 100})
+
+
+def test_superseding_undoes_a_rollout_before_the_switch_and_ends_the_bake_after_it() -> None:
+    assert isinstance(decide(passed(step=0, superseded_by=3), seen(on_green=10)), Fail)
+    switched = passed(step=2, step_at=NOON, switched_at=NOON, superseded_by=3)
+    assert decide(switched, seen(on_green=100)) == Stop(BLUE.name)
+
+
+def test_a_first_deployment_goes_straight_to_all_traffic_after_its_gate() -> None:
+    first = passed(blue=None)
+    assert decide(first, seen(blue=0)) == Shift({GREEN.name: 100}, 2)
+
+
+def test_a_rollback_does_not_ask_the_gate_again() -> None:
+    back = rollout(trusted=True, ready_at=NOON)
+    assert decide(back, seen()) == Shift({GREEN.name: 100}, 2)
+
+
+def test_without_gates_green_gets_traffic_when_it_is_ready() -> None:
+    green = revision(2, gates=Gates(smoke=False, load=LoadGate(enabled=False)))
+    assert isinstance(decide(rollout(green=green, ready_at=NOON), seen()), Shift)
+
+
+def test_without_a_rollout_the_live_revision_gets_all_traffic_and_strays_go() -> None:
+    assert uphold(BLUE, seen(blue=0, green=0)) == Start(BLUE)
+    assert uphold(BLUE, seen(on_green=10)) == Shift({BLUE.name: 100})
+    assert uphold(BLUE, seen()) == Stop(GREEN.name)
+    assert isinstance(uphold(BLUE, seen(green=0)), Wait)
+    assert uphold(None, seen()) == Shift({})
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([], Outcome.INVALID),
+        ([Outcome.PASS, Outcome.PASS], Outcome.PASS),
+        ([Outcome.PASS, Outcome.HOLD], Outcome.HOLD),
+        ([Outcome.HOLD, Outcome.INVALID], Outcome.INVALID),
+        ([Outcome.INVALID, Outcome.FAIL], Outcome.FAIL),
+    ],
+)
+def test_a_verdict_passes_only_when_every_check_does(outcomes: list[Outcome], expected: Outcome) -> None:
+    assert overall(tuple(Check(name="x", outcome=o, detail="") for o in outcomes)) is expected
+
+
+# Properties
+
+_maybe = st.booleans()
+_times = st.none() | st.integers(-100, 100).map(lambda s: NOON + s * SECOND)
+_strategies = st.builds(
+    Strategy,
+    steps=st.sampled_from([(100,), (10, 100), (10, 50, 100), (1, 2, 3, 100)]),
+    step_wait=st.integers(0, 20).map(lambda s: s * SECOND),
+    bake=st.integers(0, 20).map(lambda s: s * SECOND),
+)
+_gates = st.builds(Gates, smoke=_maybe, load=st.builds(LoadGate, enabled=_maybe))
+_greens = st.builds(
+    lambda strategy, gates, replicas: revision(2, strategy=strategy, gates=gates, replicas=replicas),
+    _strategies,
+    _gates,
+    st.integers(1, 3),
+)
+_verdicts = st.none() | st.sampled_from(Outcome).map(verdict)
+
+
+@st.composite
+def rollouts(draw: st.DrawFn) -> Rollout:
+    """Any rollout that could be stored, and many that could not."""
+    green = draw(_greens)
+    step = draw(st.integers(-1, len(green.strategy.steps) - 1))
+    last = step == len(green.strategy.steps) - 1
+    return Rollout(
+        green=green,
+        blue=draw(st.none() | st.just(BLUE)),
+        started_at=NOON,
+        trusted=draw(_maybe),
+        running_at=draw(_times),
+        ready_at=draw(_times),
+        attempt=draw(st.integers(0, 3)),
+        attempt_at=draw(_times),
+        verdict=draw(_verdicts),
+        held_at=draw(_times),
+        approved=draw(_maybe),
+        step=step,
+        step_at=draw(_times),
+        counted_from=draw(st.none() | st.just(Counts())),
+        switched_at=NOON if last else None,
+        rushed=draw(_maybe),
+        superseded_by=draw(st.none() | st.just(3)),
+        failure=draw(st.none() | st.just("something failed")),
+        failed_at=draw(_times),
+        released=draw(_maybe),
+    )
+
+
+_gate_states = st.sampled_from(GateState) | st.sampled_from(Outcome).map(verdict)
+_counts = st.builds(Counts, requests=st.integers(0, 200), errors=st.integers(0, 20))
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> Observation:
+    present = {name: draw(st.integers(0, 3)) for name in (GREEN.name, BLUE.name)}
+    running = {name: draw(st.integers(0, count)) for name, count in present.items()}
+    ready = {name: draw(st.integers(0, count)) for name, count in running.items()}
+    share = draw(st.sampled_from([0, 1, 10, 50, 100]))
+    weights = {n: s for n, s in ((GREEN.name, share), (BLUE.name, 100 - share)) if s} if draw(_maybe) else {}
+    return Observation(
+        now=NOON + draw(st.integers(-50, 5000)) * SECOND,
+        present=present,
+        running=running,
+        ready=ready,
+        broken={GREEN.name: "it crashes"} if draw(_maybe) else {},
+        weights=weights,
+        in_flight={GREEN.name: draw(st.integers(0, 2)), BLUE.name: draw(st.integers(0, 2))},
+        counts={GREEN.name: draw(_counts)},
+        gate=draw(_gate_states),
+    )
+
+
+@given(rollouts(), worlds())
+@settings(max_examples=1000)
+def test_traffic_goes_only_to_healthy_revisions_that_passed(r: Rollout, w: Observation) -> None:
+    action = decide(r, w)
+    if isinstance(action, Shift) and (share := action.weights.get(r.green.name)):
+        assert not r.failure
+        # After the switch green is all there is to route to; before it, it has passed and is ready.
+        assert r.switched_at or (r.cleared and w.is_ready(r.green)), share
+    if isinstance(action, Shift) and r.blue and action.weights.get(BLUE.name) == 100:
+        assert w.is_ready(r.blue)
+
+
+@given(rollouts(), worlds())
+@settings(max_examples=1000)
+def test_what_serves_is_never_stopped(r: Rollout, w: Observation) -> None:
+    action = decide(r, w)
+    if isinstance(action, Stop):
+        assert not w.weights.get(action.revision)
+        keeper = r.blue if r.failure else r.green
+        assert keeper is None or action.revision != keeper.name
+        assert keeper is None or w.weights.get(keeper.name) == 100
+    if isinstance(action, Finish):
+        keeper = r.blue if not action.succeeded else r.green
+        assert dict(w.weights) == ({keeper.name: 100} if keeper else {})
+
+
+@given(rollouts(), worlds())
+@settings(max_examples=1000)
+def test_deciding_again_after_recording_repeats_or_goes_on_but_never_goes_back(r: Rollout, w: Observation) -> None:
+    """A crash after `record` and before the action: the next decision is the same action, or one that may follow."""
+    action = decide(r, w)
+    after = record(r, action, w)
+    assert record(after, action, w) == after
+    if not isinstance(action, Judge | Fail | Hold | Finish):
+        assert decide(after, w) == action or isinstance(action, Wait) or _forgiven(action, decide(after, w), w)
+
+
+def _forgiven(action: Action, again: Action, w: Observation) -> bool:
+    """Storing can settle what was asked: a fresh attempt's own gate is looked up by its own name."""
+    return (isinstance(action, RunGate) and w.gate is not GateState.ABSENT) or isinstance(again, Wait | Fail)
+
+
+class ObedientWorld:
+    """Does what it is told at once, its clock goes on, and its gate gives the verdict it was made with."""
+
+    def __init__(self, start: Observation, outcome: Outcome, *, sick: bool) -> None:
+        self.now = start.now
+        self.running = dict(start.running)
+        self.weights = dict(start.weights)
+        self.outcome, self.sick = outcome, sick
+        self.gate: GateState | Verdict = start.gate
+
+    def look(self) -> Observation:
+        ready = {name: 0 if self.sick and name == GREEN.name else count for name, count in self.running.items()}
+        return Observation(
+            now=self.now,
+            present=self.running,
+            running=self.running,
+            ready=ready,
+            weights=dict(self.weights),
+            gate=self.gate,
+        )
+
+    def obey(self, action: Action) -> None:
+        self.now += SECOND
+        match action:
+            case Start(target):
+                self.running[target.name] = target.replicas
+            case Stop(name):
+                self.running[name] = 0
+            case Shift(weights):
+                self.weights = dict(weights)
+            case RunGate(attempt=attempt):
+                self.gate = verdict(self.outcome, attempt)
+            case StopGate():
+                self.gate = GateState.LOST
+            case Wait():
+                self.now += timedelta(minutes=5)  # nothing to do: let time pass
+            case _:
+                pass
+
+
+@given(rollouts(), worlds(), st.sampled_from(Outcome), _maybe)
+@settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
+def test_an_obedient_world_always_reaches_an_end_from_any_start(
+    r: Rollout, start: Observation, outcome: Outcome, sick: bool
+) -> None:
+    world = ObedientWorld(start, outcome, sick=sick)
+    for _ in range(200):
+        observed = world.look()
+        action = decide(r, observed)
+        r = record(r, action, observed)
+        if r.blue and not r.released and not observed.complete(r.blue):
+            world.running[BLUE.name] = r.blue.replicas  # the loop upholds blue, whatever the rollout waits for
+        world.obey(action)
+        if not r.active:
+            break
+    assert not r.active, (r, action)
+    keeper = r.green if r.failure is None else r.blue
+    assert world.weights == ({keeper.name: 100} if keeper else {})
