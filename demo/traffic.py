@@ -45,8 +45,8 @@ class Traffic:
         self._http.close()
 
     def _pace(self) -> None:
-        began, open_requests = time.monotonic(), []
-        sent = 0
+        began, sent = time.monotonic(), 0
+        open_requests: list[threading.Thread] = []
         while not self._stop.wait(max(0.0, began + sent / self.rate - time.monotonic())):
             request = threading.Thread(target=self._ask, args=(TEXTS[sent % len(TEXTS)],), daemon=True)
             request.start()

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_FOLDER = Path(".noren/mlflow")
+SQLITE = "sqlite:///"
 
 
 def prepare(experiment: str, *, folder: Path = DEFAULT_FOLDER) -> None:
     """Import MLflow and make sure that its store and `experiment` exist.
 
-    MLFLOW_TRACKING_URI decides where runs go; unset, a SQLite file and an artifact folder in `folder`.
+    MLFLOW_TRACKING_URI decides where runs go; unset, a SQLite file in `folder`. The artifacts of a new
+    experiment in a SQLite store lie in a folder `artifacts` next to the file.
     """
     # MLflow speaks of Git, of its migrations and of progress; a person who trains needs none of it.
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -23,9 +25,10 @@ def prepare(experiment: str, *, folder: Path = DEFAULT_FOLDER) -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     import mlflow
 
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(sqlite_uri(folder))
-        _create_experiment(mlflow, experiment, folder)
+    address = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(folder)
+    mlflow.set_tracking_uri(address)
+    if address.startswith(SQLITE):
+        _create_experiment(mlflow, experiment, Path(address.removeprefix(SQLITE)).parent)
     mlflow.set_experiment(experiment)
 
 
@@ -43,7 +46,7 @@ def run() -> Iterator[str]:
 def sqlite_uri(folder: Path) -> str:
     """The tracking address of the SQLite file in `folder`, which is created."""
     folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder.resolve() / 'mlflow.db'}"
+    return f"{SQLITE}{folder.resolve() / 'mlflow.db'}"
 
 
 def record(parameters: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """The sentiment service, slow on purpose: every prediction takes 150 ms longer."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from bentos.sentiment.service import Sentiment
 
@@ -21,4 +21,4 @@ class Slow:
         await self._app(scope, receive, send)
 
 
-Sentiment.add_asgi_middleware(Slow)
+cast(Any, Sentiment).add_asgi_middleware(Slow)

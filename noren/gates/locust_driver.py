@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import gevent
 import locust
@@ -252,8 +253,10 @@ class Duet:
         arm = flight.arm
         waited_ms = 0.0 if flight.requests else flight.lag_ms
         flight.requests += 1
-        endpoint = self.endpoints.setdefault(f"{request_type} {name}", len(self.endpoints))
-        failure = None if exception is None else f"{request_type} {name}: {describe(exception)}"
+        # HttpUser names a request by its whole path, FastHttpUser by what the task said.
+        label = f"{request_type} {name.removeprefix(urlsplit(arm.target.url).path)}"
+        endpoint = self.endpoints.setdefault(label, len(self.endpoints))
+        failure = None if exception is None else f"{label}: {describe(exception)}"
         arm.note(flight, response_time + waited_ms, endpoint, failure)
         signed = (getattr(response, "headers", None) or {}).get(REVISION_HEADER)
         arm.misrouted += signed is not None and signed != arm.target.revision

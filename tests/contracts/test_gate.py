@@ -59,10 +59,11 @@ class ProcessStage:
         connection.close()
 
     def kill(self, run: GateRun) -> None:
-        self.silent.accept()  # by now it has come to its first request
+        held, _ = self.silent.accept()  # by now it has come to its first request
         for process in self.machine.processes("gate", run.name):
             os.kill(process.pid, signal.SIGKILL)
         until(lambda: self.gate.look(run.name) is not GateState.RUNNING, within_s=10)
+        held.close()
 
     def another(self) -> Gate:
         return ProcessGate(self.home, Machine(self.home))
@@ -214,9 +215,10 @@ def test_only_one_process_runs_for_one_name(process_stage: ProcessStage) -> None
     run = run_of(process_stage)
     process_stage.gate.start(run)
     process_stage.gate.start(run)
-    process_stage.silent.accept()
+    held, _ = process_stage.silent.accept()
 
     assert len([p for p in process_stage.machine.processes("gate") if p.leads]) == 1
+    held.close()
 
 
 @pytest.mark.e2e

@@ -115,6 +115,31 @@ def test_out_gets_the_model_and_the_report(trained: tuple[Path, dict[str, Any]])
     assert json.loads((folder / "exported/report.json").read_text()) == report
 
 
+def test_a_named_sqlite_store_keeps_its_artifacts_beside_it(tmp_path: Path) -> None:
+    script = (
+        "import mlflow\n"
+        "from training import tracking\n"
+        "tracking.prepare('x')\n"
+        "with tracking.run():\n"
+        "    print(mlflow.get_artifact_uri())\n"
+    )
+    address = f"sqlite:///{tmp_path}/store/mlflow.db"
+    (tmp_path / "store").mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**environment(tmp_path), "MLFLOW_TRACKING_URI": address},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert done.stdout.splitlines()[-1].startswith((tmp_path / "store/artifacts").as_uri())
+    assert not (tmp_path / "mlruns").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

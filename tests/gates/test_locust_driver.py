@@ -1,0 +1,434 @@
+"""Real Locust against a real service: what reaches it, and what is measured of it."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noren.control.ports import GateRun
+from noren.domain.deployment import Gates, LoadGate, Revision, Route, Slo
+from noren.domain.verdict import Check, Outcome
+from noren.gates import load
+from noren.gates.duet import Measured, Plan, Target, read_measured, write_plan
+
+pytestmark = pytest.mark.e2e
+
+USER = """
+    import random
+    from locust import FastHttpUser, task
+
+    chance = random.Random()
+
+    class Guest(FastHttpUser):
+        host = "http://localhost:1"  # for use without a gate
+
+        @task
+        def brew(self):
+            self.client.post("/brew", json={"leaves": random.random(), "cups": chance.random()})
+"""
+EXAMPLE = {"path": "/brew", "body": {"leaves": 3}}
+
+
+def measure(
+    folder: Path,
+    url: str,
+    locustfile: str | None = USER,
+    *,
+    rate: float = 40,
+    duration_s: float = 1.0,
+    blue: bool = True,
+    **rest: Any,
+) -> Measured:
+    """Run the driver as the gate does."""
+    path = folder / "locustfile.py"
+    if locustfile is not None:
+        path.write_text(dedent(locustfile))
+    arms = ("green", "blue") if blue else ("green",)
+    plan: dict[str, Any] = {
+        "targets": {arm: target(url, arm) for arm in arms},
+        "locustfile": str(path) if locustfile is not None else None,
+        "rate": rate,
+        "warmup_s": 0.3,
+        "duration_s": duration_s,
+        "error_rate": 0.01,
+        "seed": 7,
+        "drain_s": 5.0,
+    }
+    write_plan(folder, Plan(**(plan | rest)))
+    subprocess.run([sys.executable, "-m", "noren.gates.locust_driver", str(folder)], check=True, timeout=40)
+    found = read_measured(folder)
+    assert found is not None
+    return found
+
+
+def target(url: str, arm: str) -> Target:
+    revision = f"tea-{arm}"
+    return Target(url=f"{url}/tea", revision=revision, headers={"x-noren-revision": revision})
+
+
+def run_of(url: str, *, locustfile: str | None, examples: tuple[Mapping[str, object], ...] = ()) -> GateRun:
+    gate = LoadGate(
+        locustfile=None if locustfile is None else dedent(locustfile),
+        rate=40,
+        warmup=timedelta(seconds=0.2),
+        duration=timedelta(seconds=1),
+    )
+    route = Route(prefix="/tea", host="tea.localhost")
+    gates, slo = Gates(load=gate), Slo(error_rate=0.01)
+    green = Revision(deployment="tea", number=2, bento="tea:b", route=route, gates=gates, slo=slo)
+    return GateRun(
+        name="tea-2-1",
+        green=green,
+        blue=None,
+        attempt=1,
+        green_url=f"{url}/tea",
+        blue_url=None,
+        headers={"green": {"x-noren-revision": "tea-2"}},
+        examples=examples,
+    )
+
+
+def checked(folder: Path, run: GateRun) -> Check:
+    if text := run.green.gates.load.locustfile:
+        (folder / "locustfile.py").write_text(text)
+    return load.check(run, folder)[0]
+
+
+@pytest.mark.parametrize("kind", ["FastHttpUser", "HttpUser"])
+def test_both_arms_are_sent_the_same_with_their_own_headers(tmp_path: Path, service: Any, kind: str) -> None:
+    found = measure(tmp_path, service.url, USER.replace("FastHttpUser", kind))
+
+    green, blue = service.sent_to("tea-green"), service.sent_to("tea-blue")
+    assert len(green) == len(blue) == len(service.requests) / 2 == 52  # 1.3 s at 40 per second
+    assert sorted(r.body for r in green) == sorted(r.body for r in blue)
+    assert len({r.body for r in green}) == 52
+    assert {r.path for r in service.requests} == {"/tea/brew"}
+    assert found.endpoints == ("POST /brew",)
+    for samples in found.arms.values():
+        assert (samples.counted().requests, samples.errors, samples.dropped, samples.misrouted) == (40, 0, 0, 0)
+    assert sorted(found.arms["green"].arrival) == sorted(found.arms["blue"].arrival) == list(range(52))
+
+
+def test_one_arm_is_enough_for_a_first_deployment(tmp_path: Path, service: Any) -> None:
+    found = measure(tmp_path, service.url, blue=False)
+
+    assert set(found.arms) == {"green"}
+    assert len(service.requests) == 52
+
+
+def test_a_stall_shows_in_every_request_that_was_due_meanwhile(tmp_path: Path, service: Any) -> None:
+    """Open loop: one stop of 0.4 s at 50 per second is seen by some 20 requests, not by one."""
+    counter_lock, door = threading.Lock(), threading.Event()
+    door.set()
+    seen = 0
+
+    def answer(_: Any) -> tuple[int, bytes]:
+        nonlocal seen
+        with counter_lock:
+            seen += 1
+            first = seen == 40
+        if first:
+            door.clear()
+            time.sleep(0.4)
+            door.set()
+        door.wait()
+        return 200, b"{}"
+
+    service.answer = answer
+
+    green = measure(tmp_path, service.url, rate=50, duration_s=1.5, blue=False).arms["green"]
+
+    stalled = green.latency_ms[green.latency_ms > 80]
+    assert 8 <= len(stalled) <= 30
+    assert stalled.max() >= 390
+    # The later a request was due, the less of the stall it saw.
+    late = np.argsort(green.due_s[green.latency_ms > 80])
+    assert np.corrcoef(np.arange(len(late)), stalled[late])[0, 1] < -0.9
+
+
+def test_errors_are_counted_by_arm_and_endpoint(tmp_path: Path, service: Any) -> None:
+    numbers = Counter[str]()
+
+    def answer(request: Any) -> tuple[int, bytes]:
+        revision = request.headers["x-noren-revision"]
+        numbers[revision] += 1
+        return (500 if revision == "tea-green" and numbers[revision] % 4 == 0 else 200), b"{}"
+
+    service.answer = answer
+
+    found = measure(tmp_path, service.url, error_rate=1.0)
+
+    assert found.arms["green"].counted().errors == pytest.approx(10, abs=1)
+    assert found.arms["blue"].errors == 0
+    (message,) = found.arms["green"].failures
+    assert message.startswith("POST /brew: LocustBadStatusCode")
+    assert "500" in message
+
+
+def test_a_hopeless_green_is_not_asked_to_the_end(tmp_path: Path, service: Any) -> None:
+    service.answer = lambda r: (500 if r.headers["x-noren-revision"] == "tea-green" else 200, b"{}")
+    began = time.monotonic()
+
+    found = measure(tmp_path, service.url, duration_s=60)
+
+    assert time.monotonic() - began < 15
+    assert found.stopped is not None
+    assert found.arms["green"].counted().errors >= 10
+    assert load.judge(found, Slo(), LoadGate())[0].outcome is Outcome.FAIL
+
+
+def test_what_a_task_calls_a_failure_or_raises_is_an_error(tmp_path: Path, service: Any) -> None:
+    found = measure(
+        tmp_path,
+        service.url,
+        """
+        from locust import HttpUser, task
+
+        class Guest(HttpUser):
+            @task
+            def tastes(self):
+                with self.client.post("/brew", json={}, catch_response=True) as response:
+                    response.failure("too weak")
+
+            @task
+            def breaks(self):
+                self.client.post("/pour", json={}).json()["sugar"]
+
+            @task
+            def refused_but_fine(self):
+                with self.client.post("/spill", json={}, catch_response=True) as response:
+                    response.success()
+        """,
+        rate=30,
+        error_rate=1.0,
+    )
+
+    for samples in found.arms.values():
+        assert samples.failures == {
+            "POST /brew: CatchResponseError: too weak": 10,
+            "KeyError: 'sugar' (locustfile.py, line 12)": 10,
+        }
+        assert np.isnan(samples.latency_ms).sum() == pytest.approx(13, abs=1)
+        assert samples.counted().requests == 40  # 30 arrivals; the ten that broke had sent a request before
+
+
+def test_tasks_are_picked_by_weight_in_all_their_forms(tmp_path: Path, service: Any) -> None:
+    measure(
+        tmp_path,
+        service.url,
+        """
+        from locust import FastHttpUser, SequentialTaskSet, TaskSet, task
+
+        def post(path):
+            return lambda user: user.client.post(path, json={})
+
+        class Nested(TaskSet):
+            def on_start(self):
+                self.cups = 0
+
+            @task
+            def step(self):
+                self.cups += 1
+                self.client.post("/nested", json={})
+
+            @task
+            def done(self):
+                self.interrupt()
+
+        class Story(SequentialTaskSet):
+            @task
+            def first(self):
+                self.client.post("/first", json={})
+
+            @task
+            def second(self):
+                self.client.post("/second", json={})
+
+        class Guest(FastHttpUser):
+            weight = 3
+            tasks = {post("/often"): 3, post("/seldom"): 1, Nested: 1, Story: 1}
+
+        class Rare(FastHttpUser):
+            tasks = [post("/rare")]
+
+        class Never(FastHttpUser):
+            weight = 0
+            tasks = [post("/never")]
+        """,
+        rate=120,
+        blue=False,
+    )
+
+    sent = Counter(r.path.removeprefix("/tea") for r in service.requests)
+    arrivals = 156
+    assert set(sent) == {"/often", "/seldom", "/nested", "/first", "/second", "/rare"}
+    assert sent["/rare"] == pytest.approx(arrivals / 4, rel=0.5)
+    assert sent["/often"] == pytest.approx(arrivals * 3 / 8, rel=0.25)
+    assert sent["/first"] == sent["/second"] == pytest.approx(arrivals / 8, rel=0.4)
+
+
+def test_on_start_runs_once_for_each_user_and_is_not_measured(tmp_path: Path, service: Any) -> None:
+    found = measure(
+        tmp_path,
+        service.url,
+        """
+        from locust import FastHttpUser, between, task
+
+        class Guest(FastHttpUser):
+            wait_time = between(5, 9)  # an open loop has no use for it
+
+            def on_start(self):
+                self.client.post("/login", json={})
+
+            @task
+            def brew(self):
+                self.client.post("/brew", json={})
+        """,
+        rate=20,
+        blue=False,
+    )
+
+    sent = Counter(r.path for r in service.requests)
+    assert 1 <= sent["/tea/login"] <= 10
+    assert sent["/tea/brew"] == 26
+    assert found.endpoints == ("POST /brew",)
+
+
+def test_without_a_locustfile_the_examples_are_sent_in_turn(tmp_path: Path, service: Any) -> None:
+    examples = ({"path": "/brew", "body": {"leaves": 3}}, {"path": "/pour", "body": [1, 2]})
+
+    found = measure(tmp_path, service.url, None, examples=examples)
+
+    sent = Counter((r.path, r.body) for r in service.sent_to("tea-green"))
+    assert {(path, json.dumps(json.loads(body))): n for (path, body), n in sent.items()} == {
+        ("/tea/brew", '{"leaves": 3}'): 26,
+        ("/tea/pour", "[1, 2]"): 26,
+    }
+    assert set(found.endpoints) == {"POST /brew", "POST /pour"}
+
+
+def test_requests_that_find_no_room_are_counted_as_dropped(tmp_path: Path, service: Any) -> None:
+    open_at = time.monotonic() + 4
+    service.answer = lambda _: (time.sleep(max(open_at - time.monotonic(), 0)), (200, b"{}"))[1]
+
+    green = measure(tmp_path, service.url, blue=False, in_flight=5, duration_s=0.8, error_rate=1.0).arms["green"]
+
+    assert green.dropped == 32  # those that hold all places came in the warm-up
+    assert green.requests == 5
+
+
+def test_what_is_never_answered_is_an_error_that_lasted_so_long(tmp_path: Path, service: Any) -> None:
+    hold = threading.Event()
+    service.answer = lambda r: (b"3" in r.body and hold.wait(20), (200, b"{}"))[1]
+    examples = ({"path": "/brew", "body": {"leaves": 3}}, {"path": "/brew", "body": {"leaves": 4}})
+
+    green = measure(
+        tmp_path, service.url, None, examples=examples, blue=False, duration_s=0.5, rate=20, drain_s=1.0
+    ).arms["green"]
+    hold.set()
+
+    assert green.counted().errors == 5
+    assert green.latency_ms[~green.ok].min() >= 1000
+    assert list(green.failures) == ["no answer 1 s after the last arrival"]
+
+
+def test_answers_of_another_revision_are_noticed(tmp_path: Path, service: Any) -> None:
+    service.signed = "tea-blue"
+
+    found = measure(tmp_path, service.url)
+
+    assert found.arms["green"].misrouted == 52
+    assert load.judge(found, Slo(), LoadGate())[0].outcome is Outcome.INVALID
+
+
+UNUSABLE = {
+    "x = (\n": "locustfile.py, line 1: SyntaxError: '(' was never closed",
+    "x = 1\nimport nothing_like_it\n": "locustfile.py, line 2: ModuleNotFoundError",
+    "x = 1\nx / 0\n": "locustfile.py, line 2: ZeroDivisionError",
+    "import sys\nsys.exit(3)\n": "locustfile.py, line 2: SystemExit: 3",
+    "import locust\n": "locustfile.py: no user class in it",
+    "from locust import FastHttpUser\nclass Guest(FastHttpUser): pass\n": "locustfile.py: Guest has no task",
+    "from locust import User, task\nclass Guest(User):\n    @task\n    def brew(self): pass\n": (
+        "locustfile.py: Guest is no HttpUser or FastHttpUser"
+    ),
+}
+TRY_ALL = """
+import sys, pathlib
+from noren.gates.locust_users import UnusableLocustfile, load_cast
+for path in sys.argv[1:]:
+    try:
+        load_cast(pathlib.Path(path))
+    except UnusableLocustfile as error:
+        print(error)
+"""
+
+
+def test_an_unusable_locustfile_is_named_with_its_line(tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) / "locustfile.py" for number in range(len(UNUSABLE))]
+    for path, text in zip(paths, UNUSABLE, strict=True):
+        path.parent.mkdir()
+        path.write_text(text)
+
+    said = subprocess.run(
+        [sys.executable, "-c", TRY_ALL, *map(str, paths)], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+
+    assert [line[: len(begin)] for line, begin in zip(said, UNUSABLE.values(), strict=True)] == list(UNUSABLE.values())
+
+
+def test_an_unusable_locustfile_judges_nobody(tmp_path: Path, service: Any) -> None:
+    found = checked(tmp_path, run_of(service.url, locustfile="x = 1\nimport nothing_like_it\n"))
+
+    assert found.outcome is Outcome.INVALID
+    assert found.detail.startswith("locustfile.py, line 2: ModuleNotFoundError: No module named")
+    assert service.requests == []
+
+
+def test_users_that_send_nothing_judge_nobody(tmp_path: Path, service: Any) -> None:
+    idle = "from locust import FastHttpUser, task\nclass G(FastHttpUser):\n    @task\n    def rest(self): pass\n"
+
+    found = checked(tmp_path, run_of(service.url, locustfile=idle))
+
+    assert (found.outcome, found.detail) == (Outcome.INVALID, "no request was sent to green")
+
+
+def test_nothing_to_send_holds(tmp_path: Path) -> None:
+    found = checked(tmp_path, run_of("http://127.0.0.1:1", locustfile=None))
+
+    assert found.outcome is Outcome.HOLD
+    assert "give the service's schema an example" in found.detail
+
+
+def test_a_target_that_is_down_fails(tmp_path: Path) -> None:
+    found = checked(tmp_path, run_of("http://127.0.0.1:1", locustfile=None, examples=(EXAMPLE,)))
+
+    assert found.outcome is Outcome.FAIL
+    assert "requests failed (100.0%, limit 1.0%)" in found.detail
+    assert "Connection refused" in found.detail
+
+
+def test_a_service_that_answers_passes_with_its_evidence(tmp_path: Path, service: Any) -> None:
+    found = checked(tmp_path, run_of(service.url, locustfile=USER))
+
+    assert found.outcome is Outcome.PASS, found.detail
+    assert found.figures["green_requests"] == 40
+    assert {path.name for path in tmp_path.iterdir()} >= {"plan.json", "samples.npz", "measured.json"}
+
+
+def test_a_generator_that_dies_judges_nobody(tmp_path: Path, service: Any) -> None:
+    suicide = "import os\nos._exit(9)\n"
+
+    found = checked(tmp_path, run_of(service.url, locustfile=suicide))
+
+    assert found.outcome is Outcome.INVALID
+    assert "ended with code 9 and no result" in found.detail
