@@ -89,7 +89,7 @@ class Measured:
 
     arms: Mapping[str, Samples] = field(default_factory=dict)
     endpoints: tuple[str, ...] = ()  # "POST /predict"
-    arrivals: int = 0  # that the schedule had after the warm-up
+    arrivals: int = 0  # that came due after the warm-up
     elapsed_s: float = 0.0  # from the first of them to the last
     generator_cpu: float = 0.0  # of one core
     dispatch_lag_p99_ms: float = 0.0  # from when an arrival was due to when its task began

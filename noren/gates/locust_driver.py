@@ -137,6 +137,7 @@ class Duet:
         self.endpoints: dict[str, int] = {}
         self.lags_ms: list[float] = []
         self.stopped: str | None = None
+        self.sent = 0  # arrivals after the warm-up
         self.began = 0.0  # the end of the warm-up on this process's clock
         self.sent_s = -plan.warmup_s  # due time of the last arrival that was sent
 
@@ -157,7 +158,7 @@ class Duet:
         return Measured(
             arms={name: arm.samples() for name, arm in self.arms.items()},
             endpoints=tuple(self.endpoints),
-            arrivals=self.planned,
+            arrivals=self.sent,
             elapsed_s=max(self.sent_s, 0.0),
             generator_cpu=cpu,
             dispatch_lag_p99_ms=float(np.quantile(self.lags_ms, 0.99)) if self.lags_ms else 0.0,
@@ -184,6 +185,7 @@ class Duet:
             for name in self.rng.permutation(list(self.arms)):
                 self._dispatch(self.arms[name], arrival)
             self.sent_s = float(due_s)
+            self.sent += due_s >= 0
         return (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9)
 
     def _dispatch(self, arm: Arm, arrival: Arrival) -> None:

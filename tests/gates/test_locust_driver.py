@@ -319,7 +319,12 @@ def test_without_a_locustfile_the_examples_are_sent_in_turn(tmp_path: Path, serv
 
 def test_requests_that_find_no_room_are_counted_as_dropped(tmp_path: Path, service: Any) -> None:
     open_at = time.monotonic() + 4
-    service.answer = lambda _: (time.sleep(max(open_at - time.monotonic(), 0)), (200, b"{}"))[1]
+
+    def answer(_: Any) -> tuple[int, bytes]:
+        time.sleep(max(open_at - time.monotonic(), 0))
+        return 200, b"{}"
+
+    service.answer = answer
 
     green = measure(tmp_path, service.url, blue=False, in_flight=5, duration_s=0.8, error_rate=1.0).arms["green"]
 

@@ -1,0 +1,208 @@
+"""What only a store on a disk must keep: its file, its tables, and the peace between writers."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from noren.control.ports import Event
+from noren.domain.commands import Deployment
+from noren.domain.errors import DriverError, DriverUnavailable, NorenError, SpecError, Stale
+from noren.stores import sql
+from noren.stores.sql import SqlStore
+from noren.stores.tables import Base
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'noren.db'}"
+
+
+def bump(store: SqlStore, name: str) -> bool:
+    """Load, count one up, save with an event; False when someone else was faster."""
+    before = store.load(name)
+    after = Deployment(name=name, revisions=before.revisions + 1, version=before.version)
+    try:
+        store.save(after, events=[Event(at=NOON, kind="state", message="bump")])
+    except Stale:
+        return False
+    return True
+
+
+def test_readers_do_not_wait_for_the_writer_and_what_is_stored_survives_a_power_cut(tmp_path: Path) -> None:
+    store = SqlStore(url(tmp_path))
+
+    with store.engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2  # FULL
+        assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 5000
+
+
+def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:
+    first = SqlStore(url(tmp_path))
+    saved = first.save(Deployment(name="shop"), events=[Event(at=NOON, kind="state", message="a")])
+    first.engine.dispose()
+
+    again = SqlStore(url(tmp_path))
+
+    assert again.load("shop") == saved
+    assert [e.message for e in again.events("shop")] == ["a"]
+    assert again.save(saved).version == 2
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> None:
+    store = SqlStore(url(tmp_path))
+
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_time_of_another_zone_comes_back_as_the_same_instant(tmp_path: Path) -> None:
+    store = SqlStore(url(tmp_path))
+    tokyo = NOON.astimezone(timezone(timedelta(hours=9)))
+
+    store.save(Deployment(name="shop"), events=[Event(at=tokyo, kind="state", message="a")])
+
+    assert store.events("shop")[0].at == NOON
+
+
+def unwritable(tmp_path: Path) -> str:
+    (tmp_path / "file").touch()
+    return f"sqlite:///{tmp_path / 'file' / 'noren.db'}"
+
+
+def not_a_database(tmp_path: Path) -> str:
+    (tmp_path / "noren.db").write_text("this is no database, and it is longer than a header" * 100)
+    return url(tmp_path)
+
+
+def of_a_newer_noren(tmp_path: Path) -> str:
+    SqlStore(url(tmp_path)).engine.dispose()
+    with sqlite3.connect(tmp_path / "noren.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    return url(tmp_path)
+
+
+@pytest.mark.parametrize("broken", [unwritable, not_a_database, of_a_newer_noren])
+def test_a_database_that_cannot_be_used_is_a_driver_error_with_a_fix(broken: object, tmp_path: Path) -> None:
+    assert callable(broken)
+    with pytest.raises(DriverError, match="cannot be used") as raised:
+        SqlStore(broken(tmp_path))
+    assert raised.value.fix
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "nosuchsql://x", "postgresql+nosuchdriver://x", "sqlite:///x?y=z"])
+def test_a_wrong_database_url_is_an_error_of_ours(wrong: str) -> None:
+    with pytest.raises(NorenError) as raised:
+        SqlStore(wrong)
+    assert isinstance(raised.value, SpecError | DriverError)
+
+
+def test_a_password_in_the_url_is_not_in_the_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DriverError) as raised:
+        SqlStore(f"sqlite://guest:geheim@/{tmp_path / 'file' / 'noren.db'}")
+    assert "geheim" not in str(raised.value)
+
+
+def test_a_locked_database_is_unavailable_for_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqlStore(url(tmp_path))
+    blocker = sqlite3.connect(tmp_path / "noren.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with store.engine.connect() as connection:  # the pool keeps this one connection: no 5 s for the test
+        connection.execute(text("PRAGMA busy_timeout=1"))
+
+    with pytest.raises(DriverUnavailable, match="locked"):
+        store.save(Deployment(name="shop"))
+
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert store.save(Deployment(name="shop")).version == 1
+
+
+def test_threads_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    store = SqlStore(url(tmp_path))
+    store.save(Deployment(name="shop"))
+    done: list[bool] = []
+
+    def write() -> None:
+        done.extend(bump(store, "shop") for _ in range(10))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(done) == 40
+    assert store.load("shop").revisions == sum(done) == len(store.events("shop")) > 0
+
+
+_OTHER_PROCESS = """
+import sys
+from noren.control.ports import Event
+from noren.domain.commands import Deployment
+from noren.domain.errors import Stale
+from noren.stores.sql import SqlStore
+from datetime import UTC, datetime
+store, done = SqlStore(sys.argv[1]), 0
+print("open", flush=True)
+sys.stdin.readline()
+while done < 20:
+    before = store.load("shop")
+    event = Event(at=datetime.now(UTC), kind="state", message="other")
+    try:
+        store.save(Deployment(name="shop", revisions=before.revisions + 1, version=before.version), events=[event])
+    except Stale:
+        continue
+    done += 1
+"""
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    store = SqlStore(url(tmp_path))
+    store.save(Deployment(name="shop"))
+    other = subprocess.Popen(
+        [sys.executable, "-c", _OTHER_PROCESS, url(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdin
+    assert other.stdout
+    assert other.stdout.readline() == "open\n"
+    other.stdin.write("\n")
+    other.stdin.flush()
+
+    ours = 0
+    while ours < 20:
+        ours += bump(store, "shop")
+
+    other.communicate(timeout=30)
+    assert other.returncode == 0
+    assert store.load("shop").revisions == 40
+    assert len(store.events("shop")) == 40
+
+
+def test_opening_from_many_processes_at_once_makes_the_tables_once(tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+
+    def open_it() -> None:
+        try:
+            sql.SqlStore(url(tmp_path)).deployments()
+        except BaseException as error:  # noqa: BLE001  handed to the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
