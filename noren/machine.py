@@ -113,7 +113,10 @@ class Machine:
         self._known = known
 
     def _read(self, process: psutil.Process) -> Marked | None:
-        env = process.environ()
+        try:
+            env = process.environ()
+        except (psutil.AccessDenied, psutil.ZombieProcess):
+            return None  # someone else's, or the kernel's: not worth asking again
         if env.get(HOME) != self.home or KIND not in env:
             return None
         return Marked(

@@ -1,9 +1,11 @@
 """noren gate: what the gate said, and on what evidence."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from noren.api.schemas import VerdictView
 from noren.cli.console import AsJson, OptionalName, client, only_name, out, outcome, print_json
@@ -30,11 +32,27 @@ def gate(
 def _print(verdict: VerdictView) -> None:
     seconds = (verdict.ended_at - verdict.started_at).total_seconds()
     out.print(
-        outcome(verdict.outcome), f"{verdict.revision}, attempt {verdict.attempt}, {seconds:.1f} s:", verdict.reason
+        outcome(verdict.outcome),
+        f"[bold]{verdict.revision}[/], attempt {verdict.attempt}, {seconds:.1f} s",
     )
-    table = Table("check", "outcome", "what it found", "figures", box=None)
+    table = Table(box=None, show_header=False)
     for check in verdict.checks:
-        figures = "  ".join(f"{key}={value:.4g}" for key, value in check.figures.items())
-        table.add_row(check.name, outcome(check.outcome), check.detail, figures)
+        table.add_row(Text("  "), outcome(check.outcome), Text(check.name), Text(check.detail))
     out.print(table)
-    out.print(f"evidence: {verdict.evidence}\n", soft_wrap=True)
+    for check in verdict.checks:
+        _print_arms(check.figures)
+    out.print(f"   evidence: {verdict.evidence}\n", soft_wrap=True)
+
+
+def _print_arms(figures: Mapping[str, float]) -> None:
+    """Green beside blue, where a check measured both; then what belongs to neither."""
+    names = [key.removeprefix("green_") for key in figures if key.startswith("green_")]
+    if not names:
+        return
+    table = Table("", "green", "blue", box=None)
+    for name in names:
+        blue = figures.get(f"blue_{name}")
+        table.add_row(f"   {name}", f"{figures[f'green_{name}']:.6g}", "" if blue is None else f"{blue:.6g}")
+    out.print(table)
+    rest = [f"{key} {value:.4g}" for key, value in figures.items() if not key.startswith(("green_", "blue_"))]
+    out.print("   " + "   ".join(rest))

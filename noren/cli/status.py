@@ -1,5 +1,7 @@
 """noren status: what is there now."""
 
+from collections.abc import Iterator
+
 from rich.table import Table
 from rich.text import Text
 
@@ -17,14 +19,11 @@ def status(name: OptionalName = None, as_json: AsJson = False) -> None:
         return print_json(everything)
     if not everything.deployments:
         out.print("no deployments yet: `noren apply deploy/<name>.yaml` makes one")
-        return None
-    table = Table("deployment", "live", "bento", "traffic", "rollout", "replicas", "last verdict", box=None)
     for view in everything.deployments:
-        table.add_row(view.name, *_cells(view))
-    out.print(table)
-    for view in everything.deployments:
-        _print_troubles(view)
-        out.print(f"\n{view.name}: {'  '.join(view.urls)}", soft_wrap=True)
+        table = Table(box=None, show_header=False, title=view.name, title_justify="left", title_style="bold")
+        for label, value in _lines(view):
+            table.add_row(f"  {label}", value)
+        out.print(table)
     return None
 
 
@@ -33,20 +32,23 @@ def weights(view: DeploymentView) -> str:
     return ", ".join(f"{revision} {share} %" for revision, share in view.weights.items())
 
 
-def _cells(view: DeploymentView) -> tuple[str | Text, ...]:
-    verdict = outcome(view.last_verdict.outcome) if view.last_verdict else "-"
-    live, bento = (view.live.name, view.live.bento) if view.live else ("-", "-")
-    return live, bento, weights(view) or "-", state(view), _replicas(view.replicas), verdict
-
-
-def _replicas(replicas: list[ReplicaView]) -> str:
-    ready = sum(replica.state == "ready" for replica in replicas)
-    megabytes = sum(replica.memory_bytes for replica in replicas) // 1_000_000
-    return f"{ready}/{len(replicas)} ready, {megabytes} MB"
-
-
-def _print_troubles(view: DeploymentView) -> None:
+def _lines(view: DeploymentView) -> Iterator[tuple[str, Text]]:
+    yield "live", Text(f"{view.live.name}  {view.live.bento}" if view.live else "nothing yet")
+    yield "traffic", Text(weights(view) or "none")
+    yield "rollout", Text(state(view))
+    if view.queued:
+        yield "queued", Text(view.queued)
     for replica in view.replicas:
-        if replica.detail:
-            out.print(f"\n{replica.revision}/{replica.index} is {replica.state}, {replica.restarts} restarts:")
-            out.print(replica.detail, markup=False, style="red")
+        yield "replica", _replica(replica)
+    if verdict := view.last_verdict:
+        yield "verdict", Text.assemble(outcome(verdict.outcome), f" {verdict.revision}: {verdict.reason}")
+    yield "guests", Text("  ".join(view.urls))
+
+
+def _replica(replica: ReplicaView) -> Text:
+    facts = [f"{replica.revision}/{replica.index} {replica.state}", replica.address]
+    facts += [f"pid {replica.pid}"] if replica.pid else []
+    facts += [f"{replica.memory_bytes // 1_000_000} MB"] if replica.memory_bytes else []
+    facts += [f"{replica.restarts} restarts"] if replica.restarts else []
+    trouble = f"\n{replica.detail}" if replica.detail else ""
+    return Text.assemble("  ".join(fact for fact in facts if fact), (trouble, "red"))

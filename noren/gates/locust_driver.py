@@ -185,7 +185,7 @@ class Duet:
             for name in self.rng.permutation(list(self.arms)):
                 self._dispatch(self.arms[name], arrival)
             self.sent_s = float(due_s)
-            self.sent += due_s >= 0
+            self.sent += int(due_s >= 0)
         return (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9)
 
     def _dispatch(self, arm: Arm, arrival: Arrival) -> None:

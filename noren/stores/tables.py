@@ -44,7 +44,8 @@ class EventRow(Base):
     """control.ports.Event; only ever appended."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_deployment_id", "deployment", "id"),)
+    # An id is never given twice, or who follows a deployment that is deleted and made again misses its events.
+    __table_args__ = (Index("ix_events_deployment_id", "deployment", "id"), {"sqlite_autoincrement": True})
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     deployment: Mapped[str] = mapped_column(String(63))
     at: Mapped[datetime]

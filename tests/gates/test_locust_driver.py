@@ -7,18 +7,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from noren.control.ports import GateRun
 from noren.domain.deployment import Gates, LoadGate, Revision, Route, Slo
 from noren.domain.verdict import Check, Outcome
-from noren.gates import load
+from noren.gates import files, load
 from noren.gates.duet import Measured, Plan, Target, read_measured, write_plan
 
 pytestmark = pytest.mark.e2e
@@ -184,6 +186,7 @@ def test_a_hopeless_green_is_not_asked_to_the_end(tmp_path: Path, service: Any) 
     assert time.monotonic() - began < 15
     assert found.stopped is not None
     assert found.arms["green"].counted().errors >= 10
+    assert found.arrivals / found.elapsed_s == pytest.approx(40, rel=0.6)  # of those that came due
     assert load.judge(found, Slo(), LoadGate())[0].outcome is Outcome.FAIL
 
 
@@ -428,6 +431,25 @@ def test_a_service_that_answers_passes_with_its_evidence(tmp_path: Path, service
     assert found.outcome is Outcome.PASS, found.detail
     assert found.figures["green_requests"] == 40
     assert {path.name for path in tmp_path.iterdir()} >= {"plan.json", "samples.npz", "measured.json"}
+
+
+def test_what_the_gate_started_ends_with_the_gate(tmp_path: Path, service: Any) -> None:
+    """Nobody may go on sending when the process that waits for the result was killed."""
+    run = run_of(service.url, locustfile=USER)
+    gate = replace(run.green.gates.load, duration=timedelta(seconds=60))
+    run = replace(run, green=replace(run.green, gates=replace(run.green.gates, smoke=False, load=gate)))
+    files.write_request(tmp_path, run)
+    process = subprocess.Popen([sys.executable, "-m", "noren.gates.check", str(tmp_path)])
+    while not service.requests:
+        assert process.poll() is None
+        time.sleep(0.05)
+    (driver,) = psutil.Process(process.pid).children()
+
+    process.kill()
+    process.wait()
+
+    driver.wait(timeout=5)
+    assert not (tmp_path / files.VERDICT).exists()
 
 
 def test_a_generator_that_dies_judges_nobody(tmp_path: Path, service: Any) -> None:

@@ -35,5 +35,6 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("message", sa.Text, nullable=False),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_events_deployment_id", "events", ["deployment", "id"])
