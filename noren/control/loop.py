@@ -10,7 +10,7 @@ from noren.control.ports import Store
 from noren.control.reconcile import Drivers, reconcile
 from noren.control.world import World, look
 from noren.domain.commands import Deployment
-from noren.domain.errors import DriverError, DriverUnavailable, Stale
+from noren.domain.errors import DriverUnavailable, NorenError, Stale
 from noren.domain.rollout import Action, Wait
 
 _BUSY_S, _IDLE_S = 0.5, 2.0  # between two looks, with and without a rollout under way
@@ -65,8 +65,12 @@ class Loop:
         except Stale:
             self.wake()
             return None
-        except DriverError as error:
+        except NorenError as error:
             self._complain(name, str(error))
+            return None
+        except Exception:
+            # Nor is a fault of ours: the next tick reads everything anew.
+            log.exception("step", deployment=name)
             return None
         if not isinstance(action, Wait):
             log.info("step", deployment=name, action=type(action).__name__, detail=str(action)[:300])
@@ -80,7 +84,7 @@ class Loop:
             self._complain("", str(error))
             return _BUSY_S
         except Exception:
-            # A fault of ours must not end the loop: the next tick reads everything anew.
+            # A fault of ours must not end the loop either.
             log.exception("tick")
             return _IDLE_S
         self._said.pop("", None)

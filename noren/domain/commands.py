@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from noren.domain.deployment import Revision
-from noren.domain.errors import Conflict
+from noren.domain.errors import Conflict, NotFound
 from noren.domain.rollout import Rollout
 from noren.domain.verdict import Verdict
 
@@ -141,10 +141,13 @@ def rollback(
 
 
 def _target(deployment: Deployment, revisions: Mapping[int, Revision], to: int | None) -> Revision:
-    target = revisions.get(to) if to is not None else deployment.previous
+    if to is not None and to not in revisions:
+        raise NotFound(f"{deployment.name} has no revision {to}", fix=f"see `noren revisions {deployment.name}`")
+    target = revisions[to] if to is not None else deployment.previous
     if target is None:
-        wanted = "no previous revision" if to is None else f"no revision {to}"
-        raise Conflict(f"{deployment.name} has {wanted}", fix=f"see `noren revisions {deployment.name}`")
+        raise Conflict(
+            f"{deployment.name} has no previous revision", fix=f"see `noren revisions {deployment.name}`"
+        )
     if deployment.live and target.number == deployment.live.number:
         raise Conflict(f"{target.name} is the live revision", fix=f"see `noren revisions {deployment.name}`")
     return target

@@ -55,6 +55,7 @@ class Rollout:
     superseded_by: int | None = None  # the revision that was applied after this one
     failure: str | None = None  # set once; from then on we only undo
     failed_at: datetime | None = None
+    returned_at: datetime | None = None  # when traffic was sent back to blue
     released: bool = False  # blue is being stopped: from here there is no way back
     ended_at: datetime | None = None
 
@@ -297,6 +298,8 @@ def _pass_gate(rollout: Rollout, seen: Observation) -> Action:
             return StopGate(f"no verdict within {rollout.green.strategy.gate_within}")
         case GateState.LOST if rollout.attempt:
             return _try_again(rollout, "the gate ended without a verdict")
+        case GateState.ABSENT if rollout.attempt and _overdue(rollout, seen.now):
+            return _try_again(rollout, f"the gate could not be started within {rollout.green.strategy.gate_within}")
         case _:  # the first attempt, or a crash between storing it and starting it: names are the same
             return RunGate(rollout.green, rollout.blue, max(rollout.attempt, 1))
 
@@ -391,6 +394,8 @@ def record(rollout: Rollout, action: Action, seen: Observation) -> Rollout:
             last = step == len(rollout.green.strategy.steps) - 1
             switched_at = now if last else None
             return replace(rollout, step=step, step_at=now, counted_from=counted_from, switched_at=switched_at)
+        case Shift(step=None) if rollout.returned_at is None:
+            return replace(rollout, returned_at=now)
         case Stop(name) if rollout.failure is None and rollout.blue and name == rollout.blue.name:
             return replace(rollout, released=True)
         case Fail(reason):

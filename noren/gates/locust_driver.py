@@ -1,10 +1,11 @@
 """The load generator: a process that sends one open-loop schedule to both arms, by the users of a locustfile.
 
-    python -m noren.gates.locust_driver FOLDER
+    python -m noren.gates.locust_driver FOLDER PARENT
 
-reads plan.json there, prints progress, and writes samples.npz and measured.json. Open loop: an arrival is sent
-when it is due, however many are still unanswered. Latency counts from then, or a server that stalls would
-hide the requests that were due meanwhile (coordinated omission).
+reads plan.json there, prints progress, and writes samples.npz and measured.json; it ends when PARENT, a pid, does.
+
+Open loop: an arrival is sent when it is due, however many are still unanswered. Latency counts from then, or a
+server that stalls would hide the requests that were due meanwhile (coordinated omission).
 """
 
 import gc
@@ -264,11 +265,9 @@ class Duet:
         arm.misrouted += signed is not None and signed != arm.target.revision
 
     def _report(self) -> None:
-        parent = os.getppid()
-        while os.getppid() == parent:
+        while True:
             gevent.sleep(_PROGRESS_EVERY_S)
             print(self._progress(), flush=True)  # noqa: T201
-        os._exit(1)  # nobody waits for the result any more
 
     def _progress(self) -> str:
         counts = [f"{arm.name} {arm.requests} requests, {arm.errors} errors" for arm in self.arms.values()]
@@ -297,13 +296,21 @@ def measure(plan: Plan) -> Measured:
     return Duet(plan, cast, locustfile).run()
 
 
-def main(folder: Path) -> None:
-    """Measure what plan.json asks for."""
+def main(folder: Path, parent: int) -> None:
+    """Measure what plan.json asks for, as long as the process that asked lives."""
+    gevent.spawn(_end_with, parent)
     write_measured(folder, measure(read_plan(folder)))
     # Sockets and threads of a locustfile must not keep the process: everything of value is written.
     sys.stdout.flush()
     os._exit(0)
 
 
+def _end_with(parent: int) -> None:
+    """Stop sending when nobody waits for the result any more."""
+    while os.getppid() == parent:
+        gevent.sleep(0.5)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -16,7 +16,7 @@ from noren.machine import Machine, own_environment
 
 KIND = "gate"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_APPEARS_WITHIN_S = 5.0  # from the written request to a process that carries our marks
+_APPEARS_WITHIN_S = 3.0  # from the written request to a process that carries our marks
 _TERM_WITHIN_S = 2.0
 
 

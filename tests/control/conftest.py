@@ -1,7 +1,6 @@
 """A whole control plane in memory: its drivers, its loop, its commands, and a clock that is moved by hand."""
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,13 +42,12 @@ class Fault:
     at: int = -1
     error: BaseException = field(default_factory=Killed)
     afterwards: bool = False  # the call is carried out first
-    calls: Iterator[int] = field(default_factory=itertools.count)
-    made: int = 0
+    made: int = 0  # calls so far
 
     def around(self, act: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: object, **named: object) -> Any:
-            self.made = next(self.calls) + 1
-            strikes = self.made - 1 == self.at
+            strikes = self.made == self.at
+            self.made += 1
             if strikes and not self.afterwards:
                 raise self.error
             done = act(*arguments, **named)
@@ -182,6 +180,12 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path)
+
+
+@pytest.fixture
+def never() -> Fault:
+    """A fault that only counts."""
+    return Fault()
 
 
 @pytest.fixture

@@ -58,7 +58,6 @@ BENTOS = {
     # Installed where it is built, and not among its requirements: the commonest way to be broken.
     "forgetful": {"imports": "import sqlalchemy"},
     "unready": {"ready": "False"},
-    "stuck": {"start": "time.sleep(600)"},
     "mortal": {"answer": "os._exit(3)"},
 }
 
@@ -269,7 +268,8 @@ class House:
             for config in dump.get("configs", [])
             for host in config["route_config"]["virtual_hosts"]
             for route in host["routes"]
-            if route.get("route", {}).get("weighted_clusters") and route["match"].get("path_separated_prefix") == "/echo"
+            if route.get("route", {}).get("weighted_clusters")
+            and route["match"].get("path_separated_prefix") == "/echo"
         ]
         return {
             cluster["name"].rpartition("/")[2]: cluster["weight"]

@@ -1,6 +1,7 @@
 """Real Locust against a real service: what reaches it, and what is measured of it."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -67,7 +68,8 @@ def measure(
         "drain_s": 5.0,
     }
     write_plan(folder, Plan(**(plan | rest)))
-    subprocess.run([sys.executable, "-m", "noren.gates.locust_driver", str(folder)], check=True, timeout=40)
+    argv = [sys.executable, "-m", "noren.gates.locust_driver", str(folder), str(os.getpid())]
+    subprocess.run(argv, check=True, timeout=40)
     found = read_measured(folder)
     assert found is not None
     return found
@@ -321,7 +323,7 @@ def test_without_a_locustfile_the_examples_are_sent_in_turn(tmp_path: Path, serv
 
 
 def test_requests_that_find_no_room_are_counted_as_dropped(tmp_path: Path, service: Any) -> None:
-    open_at = time.monotonic() + 4
+    open_at = time.monotonic() + 2.5
 
     def answer(_: Any) -> tuple[int, bytes]:
         time.sleep(max(open_at - time.monotonic(), 0))
