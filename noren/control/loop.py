@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 
 from noren.control.ports import Store
-from noren.control.reconcile import Drivers, reconcile
+from noren.control.reconcile import Drivers, describe, reconcile
 from noren.control.world import World, look
 from noren.domain.commands import Deployment
 from noren.domain.errors import DriverUnavailable, NorenError, Stale
@@ -73,7 +73,7 @@ class Loop:
             log.exception("step", deployment=name)
             return None
         if not isinstance(action, Wait):
-            log.info("step", deployment=name, action=type(action).__name__, detail=str(action)[:300])
+            log.info("step", deployment=name, action=type(action).__name__, detail=describe(action))
         self._said.pop(name, None)
         return action
 

@@ -203,5 +203,5 @@ class Catalog(Protocol):
         ...
 
     def examples(self, bento: str) -> tuple[Mapping[str, object], ...]:
-        """Example requests of its service: {"path", "body", "synthetic"}."""
+        """Example requests of its service: {"path", "body", "synthetic", "output": JSON Schema of the answer}."""
         ...

@@ -145,9 +145,7 @@ def _target(deployment: Deployment, revisions: Mapping[int, Revision], to: int |
         raise NotFound(f"{deployment.name} has no revision {to}", fix=f"see `noren revisions {deployment.name}`")
     target = revisions[to] if to is not None else deployment.previous
     if target is None:
-        raise Conflict(
-            f"{deployment.name} has no previous revision", fix=f"see `noren revisions {deployment.name}`"
-        )
+        raise Conflict(f"{deployment.name} has no previous revision", fix=f"see `noren revisions {deployment.name}`")
     if deployment.live and target.number == deployment.live.number:
         raise Conflict(f"{target.name} is the live revision", fix=f"see `noren revisions {deployment.name}`")
     return target

@@ -70,7 +70,7 @@ class Revision:
     bento: str  # "name:version", never "latest"
     replicas: int = 1
     workers: int = 1
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets: never in a log
     route: Route
     slo: Slo = field(default_factory=Slo)
     gates: Gates = field(default_factory=Gates)

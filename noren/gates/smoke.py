@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import httpx
+import jsonschema
 
 from noren.control.ports import GateRun
 from noren.domain.verdict import Check, Outcome
@@ -14,6 +15,7 @@ REVISION_HEADER = "x-noren-revision"
 TIMEOUT_S = 10.0
 _JSON = {"content-type": "application/json"}
 _EXCERPT = 200
+_MADE_UP = "a request made up from the schema"
 # `{}` may be a good request where every field has a default; so only what breaks the service counts.
 BAD_BODIES = {"not JSON": b'{"broken', "an empty object": b"{}"}
 
@@ -24,6 +26,7 @@ class Answer:
 
     status: int = 0  # 0: nothing
     body: bytes = b""
+    content_type: str = ""
     revision: str | None = None  # who signed it, if anyone did
     latency_ms: float = 0.0
     dropped: str | None = None  # why nothing came back
@@ -67,6 +70,7 @@ def _ask(client: httpx.Client, method: str, url: str, body: bytes | None = None)
     return Answer(
         status=response.status_code,
         body=response.content,
+        content_type=response.headers.get("content-type", ""),
         revision=response.headers.get(REVISION_HEADER),
         latency_ms=(time.perf_counter() - began) * 1000,
     )
@@ -83,7 +87,7 @@ def judge_ready(answer: Answer, green: str) -> Check:
 
 
 def judge_example(example: Mapping[str, object], answer: Answer, green: str, *, has_locustfile: bool) -> Check:
-    """An example must be answered with JSON. One that we made up may be refused: it is not the service's word."""
+    """An example must be answered as the service declares. One that we made up may be refused: it is not its word."""
     path = str(example["path"])
     name = f"smoke POST {path}"
     if misled := _misled(name, answer, green):
@@ -91,12 +95,13 @@ def judge_example(example: Mapping[str, object], answer: Answer, green: str, *, 
     if example.get("synthetic") and 400 <= answer.status < 500:
         outcome = Outcome.PASS if has_locustfile else Outcome.HOLD
         advice = "the locustfile decides" if has_locustfile else "give the schema an example, or a locustfile"
-        detail = f"POST {path}: no example request ({answer.status} for one made up from the schema): {advice}"
+        detail = f"POST {path}: no example request ({answer.status} for {_MADE_UP}): {advice}"
         return Check(name=name, outcome=outcome, detail=detail, figures=_figures(answer))
     if not 200 <= answer.status < 300:
-        detail = f"POST {path}: {_words(answer)}"
-    elif not _is_json(answer.body):
-        detail = f"POST {path}: {answer.status}, but not a JSON object or list: {_excerpt(answer)}"
+        origin = f" (for {_MADE_UP})" if example.get("synthetic") else ""
+        detail = f"POST {path}{origin}: {_words(answer)}"
+    elif wrong := _undeclared(example.get("output"), answer):
+        detail = f"POST {path}: {answer.status}, but {wrong}: {_excerpt(answer)}"
     else:
         detail = f"POST {path}: {answer.status} in {answer.latency_ms:.0f} ms"
         return Check(name=name, outcome=Outcome.PASS, detail=detail, figures=_figures(answer))
@@ -135,11 +140,21 @@ def _excerpt(answer: Answer) -> str:
     return text if len(text) <= _EXCERPT else text[:_EXCERPT] + "..."
 
 
-def _is_json(body: bytes) -> bool:
+def _undeclared(schema: object, answer: Answer) -> str | None:
+    """How the answer differs from the declared JSON Schema. What is not JSON on purpose is not looked into."""
+    declared = schema if isinstance(schema, Mapping) else {}
+    if "json" not in answer.content_type and declared.get("type") not in ("object", "array"):
+        return None
     try:
-        return isinstance(json.loads(body), dict | list)
+        document = json.loads(answer.body)
+        jsonschema.validate(document, dict(declared))
     except ValueError:
-        return False
+        return "not JSON"
+    except jsonschema.ValidationError as error:
+        return f"not as declared: {error.json_path}: {error.message[:_EXCERPT]}"
+    except (jsonschema.SchemaError, jsonschema.exceptions.UnknownType):
+        return None  # BentoML has types of its own ("tensor"), which no validator knows
+    return None
 
 
 def _figures(answer: Answer) -> dict[str, float]:

@@ -63,4 +63,9 @@ def _request(route: Mapping[str, Any]) -> dict[str, object] | None:
     made = example(route.get("input") or {})
     if made is None:
         return None
-    return {"path": str(route["route"]), "body": made.value, "synthetic": made.synthetic}
+    return {
+        "path": str(route["route"]),
+        "body": made.value,
+        "synthetic": made.synthetic,
+        "output": route.get("output") or {},
+    }

@@ -13,7 +13,8 @@ from noren.gates import smoke
 from noren.gates.smoke import Answer, judge_bad_input, judge_example, judge_ready
 
 GREEN = "tea-2"
-DECLARED = {"path": "/brew", "body": {"leaves": 3}}
+CUP = {"type": "object", "properties": {"cup": {"type": "integer"}}, "required": ["cup"]}
+DECLARED = {"path": "/brew", "body": {"leaves": 3}, "output": CUP}
 MADE_UP = {**DECLARED, "synthetic": True}
 FINE = b'{"cup": 1}'
 
@@ -22,10 +23,10 @@ FINE = b'{"cup": 1}'
     ("answer", "outcome", "said"),
     [
         (Answer(status=200, body=FINE, latency_ms=12.3), Outcome.PASS, "POST /brew: 200 in 12 ms"),
-        (Answer(status=201, body=b"[1, 2]"), Outcome.PASS, "201"),
         (Answer(status=200, body=FINE, revision=GREEN), Outcome.PASS, "200"),
-        (Answer(status=200, body=b"hello"), Outcome.FAIL, "not a JSON object or list: hello"),
-        (Answer(status=200, body=b"3"), Outcome.FAIL, "not a JSON object or list"),
+        (Answer(status=200, body=b"hello"), Outcome.FAIL, "but not JSON: hello"),
+        (Answer(status=200, body=b"{}"), Outcome.FAIL, "not as declared: $: 'cup' is a required property"),
+        (Answer(status=200, body=b'{"cup": "x"}'), Outcome.FAIL, "not as declared: $.cup: 'x' is not of type"),
         (Answer(status=302, body=b""), Outcome.FAIL, "302"),
         (Answer(status=400, body=b"no leaves"), Outcome.FAIL, "POST /brew: 400: no leaves"),
         (Answer(status=500, body=b"boom " * 100), Outcome.FAIL, "POST /brew: 500: boom boom"),
@@ -41,6 +42,25 @@ def test_a_declared_example_must_be_answered_by_green(answer: Answer, outcome: O
     assert (found.outcome, found.name) == (outcome, "smoke POST /brew")
     assert said in found.detail
     assert len(found.detail) < 300
+
+
+@pytest.mark.parametrize(
+    ("output", "content_type", "body", "outcome"),
+    [
+        ({"type": "string"}, "text/plain", b"hello", Outcome.PASS),
+        ({"type": "string"}, "application/json", b'"hello"', Outcome.PASS),
+        ({"type": "integer"}, "application/json", b'"hello"', Outcome.FAIL),
+        ({"type": "string", "format": "binary"}, "image/png", b"\x89PNG", Outcome.PASS),
+        ({"type": "tensor"}, "application/json", b"[1.0]", Outcome.PASS),
+        ({}, "application/json", b"[1]", Outcome.PASS),
+        ({}, "application/json", b"[1", Outcome.FAIL),
+    ],
+)
+def test_what_is_not_declared_as_json_may_be_anything(
+    output: dict[str, str], content_type: str, body: bytes, outcome: Outcome
+) -> None:
+    answer = Answer(status=200, body=body, content_type=content_type)
+    assert judge_example({**DECLARED, "output": output}, answer, GREEN, has_locustfile=False).outcome is outcome
 
 
 @pytest.mark.parametrize(
@@ -99,7 +119,8 @@ def run_of(url: str, *examples: Mapping[str, object], locustfile: str | None = N
 
 
 def test_it_sends_each_example_and_then_bad_bodies_to_green(service: Any) -> None:
-    checks = smoke.check(run_of(service.url, DECLARED, {"path": "/pour", "body": {"cups": 2}}))
+    declared = {**DECLARED, "output": {"type": "object"}}
+    checks = smoke.check(run_of(service.url, declared, {"path": "/pour", "body": {"cups": 2}}))
 
     assert overall(checks) is Outcome.PASS
     assert [c.name for c in checks] == [
