@@ -26,7 +26,7 @@ def main() -> None:
     """Run until SIGTERM. The data plane, replicas and front door, stays up."""
     try:
         chosen = settings.load()
-        home = writable_home(chosen.home)
+        home = settings.writable_home(chosen.home)
         lock = only_one(home)
         if owner := listener(chosen.port):
             raise DriverError(f"port {chosen.port} is taken by {owner}", fix="stop it, or set NOREN_PORT")
@@ -45,21 +45,6 @@ def main() -> None:
         plane.loop.stop()
         ticking.join()
         lock.close()
-
-
-def writable_home(home: Path) -> Path:
-    """Make the home folder. Raises DriverError when it cannot be written."""
-    try:
-        (home / "logs").mkdir(parents=True, exist_ok=True)
-        home.chmod(0o700)  # environment variables of services are in here
-        probe = home / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise DriverError(
-            f"{home} cannot be written: {error.strerror}", fix="make it writable, or set NOREN_HOME to another folder"
-        ) from error
-    return home
 
 
 def only_one(home: Path) -> IO[str]:

@@ -12,7 +12,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from noren.domain.errors import SpecError
+from noren.domain.errors import DriverError, SpecError
 
 CONFIG = "noren.toml"
 
@@ -87,3 +87,18 @@ def find_home() -> Path:
         if (folder / ".noren").is_dir():
             return (folder / ".noren").resolve()
     return (Path.home() / ".noren").resolve()
+
+
+def writable_home(home: Path) -> Path:
+    """Make the home folder. Raises DriverError when it cannot be written."""
+    try:
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)  # environment variables of services are in here
+        probe = home / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DriverError(
+            f"{home} cannot be written: {error.strerror}", fix="make it writable, or set NOREN_HOME to another folder"
+        ) from error
+    return home

@@ -14,6 +14,6 @@ def train(
 ) -> None:
     """Run `python -m training.<name>` with this home's model store and MLflow. Its own options follow the name."""
     chosen = settings.load()
-    (chosen.home / "mlflow").mkdir(parents=True, exist_ok=True)
+    (settings.writable_home(chosen.home) / "mlflow").mkdir(exist_ok=True)
     code, _ = run([sys.executable, "-m", module("training", name), *context.args], chosen)
     raise typer.Exit(code)

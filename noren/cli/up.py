@@ -74,9 +74,7 @@ def _still_listening(port: int) -> str | None:
 
 
 def _start(chosen: Settings) -> None:
-    from noren.server import writable_home
-
-    log = writable_home(chosen.home) / "logs" / "server.out"
+    log = settings.writable_home(chosen.home) / "logs" / "server.out"
     machine = Machine(chosen.home)
     pid = machine.start(
         [sys.executable, "-m", "noren.server"], kind="server", name="server", log=log, env=_environment(chosen)

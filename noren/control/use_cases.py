@@ -100,15 +100,21 @@ class Commands:
 
 def _refuse_taken_route(wanted: Revision, others: Sequence[Deployment]) -> None:
     for other in others:
-        served = other.newest
-        if other.name == wanted.deployment or served is None:
+        if other.name == wanted.deployment:
             continue
         for what in ("prefix", "host"):
-            if getattr(served.route, what) == getattr(wanted.route, what):
+            if getattr(wanted.route, what) in {getattr(revision.route, what) for revision in _with_guests(other)}:
                 raise SpecError(
                     f"route.{what} {getattr(wanted.route, what)!r} belongs to the deployment {other.name!r}",
                     fix=f"choose another route.{what} for {wanted.deployment!r}",
                 )
+
+
+def _with_guests(deployment: Deployment) -> Sequence[Revision]:
+    """The revisions that have guests or are on their way to them: a rollout may move the route, and be undone."""
+    active = deployment.active
+    found = (deployment.live, deployment.queued, *((active.blue, active.green) if active else ()))
+    return [revision for revision in found if revision]
 
 
 def digest(revision: Revision) -> str:

@@ -245,10 +245,11 @@ def _failed(rollout: Rollout, seen: Observation) -> str | None:
     if rollout.ready_at is None and not seen.is_ready(green):
         late = seen.now >= rollout.started_at + strategy.ready_within
         return f"{green.name} was not ready within {strategy.ready_within}" if late else None
-    if not seen.is_ready(green):
-        return f"{green.name} became unhealthy"
+    # A verdict tells more than what it made of green: one that dies at its first request is unhealthy too.
     if rollout.verdict and rollout.verdict.outcome is Outcome.FAIL and not rollout.cleared:
         return f"{green.name} failed its gate: {rollout.verdict.reason}"
+    if not seen.is_ready(green):
+        return f"{green.name} became unhealthy"
     if rollout.held_at and not rollout.approved and seen.now >= rollout.held_at + strategy.hold_within:
         return f"nobody decided within {strategy.hold_within}"
     return _too_many_errors(rollout, seen)

@@ -17,7 +17,6 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
 
 from noren.domain import deployment as domain
@@ -141,12 +140,13 @@ class DeploymentFile(_Part):
     gates: Gates = Field(default_factory=Gates)
     strategy: Strategy = Field(default_factory=Strategy)
 
-    @model_validator(mode="after")
-    def _environment_names(self) -> "DeploymentFile":
-        for name in self.env:
+    @field_validator("env")
+    @classmethod
+    def _environment_names(cls, env: dict[str, str]) -> dict[str, str]:
+        for name in env:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("NOREN_"):
-                raise ValueError(f"env: {name!r} is no name for an environment variable of a service")
-        return self
+                raise ValueError(f"{name!r} is no name for an environment variable of a service")
+        return env
 
     def revision(self, locustfile: str | None = None) -> domain.Revision:
         """As the domain has it; number 0, the Bento not yet resolved.

@@ -1,12 +1,13 @@
 """A whole control plane in memory: its drivers, its loop, its commands, and a clock that is moved by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from noren.control.loop import Loop
 from noren.control.reconcile import Drivers
@@ -175,6 +176,13 @@ class House:
 
     def _wake(self) -> None:
         self.woken += 1
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Nobody reads the log of these tests, and its tracebacks take seconds to draw."""
+    with capture_logs():
+        yield
 
 
 @pytest.fixture

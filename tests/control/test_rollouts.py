@@ -458,7 +458,7 @@ def test_the_gate_is_given_both_arms_and_the_examples_of_green(house: House) -> 
     run = next(run for run in house.gate.runs.values() if run.blue)
     assert run.green_url == run.blue_url == "http://127.0.0.1:7480/shop"
     assert run.headers == {"green": {"x-noren-revision": "shop-2"}, "blue": {"x-noren-revision": "shop-1"}}
-    assert run.examples == ({"path": "/predict", "body": {}, "synthetic": False},)
+    assert [example["path"] for example in run.examples] == ["/predict"]
 
 
 def test_a_removed_deployment_has_no_traffic_no_replicas_and_no_row(house: House) -> None:

@@ -1,0 +1,172 @@
+"""`kill -9` of anything: what was going on goes on, and no guest notices what could be kept from them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from noren.machine import Machine
+
+if TYPE_CHECKING:  # importlib mode does not let a test import its conftest
+    from tests.e2e.conftest import House
+
+pytestmark = pytest.mark.e2e
+
+SHIFTING = ("shifting(50)",)
+
+
+@pytest.mark.parametrize(
+    ("states", "strategy"),
+    [
+        (("starting", "warming"), {}),
+        (("gating",), {}),
+        (SHIFTING, {"step_wait": "2s"}),
+        (("baking",), {"step_wait": "0s", "bake": "4s"}),
+    ],
+    ids=["starting", "gating", "shifting", "baking"],
+)
+def test_a_rollout_goes_on_after_a_kill_of_the_control_plane(
+    serving: House, states: Sequence[str], strategy: dict[str, Any]
+) -> None:
+    blue = serving.live()[0]
+    with serving.traffic() as traffic:
+        serving.apply("echo:v2", strategy=strategy)
+        serving.until_state(*states)
+        began = _history(serving)
+        serving.kill("server")
+        time.sleep(0.5)  # guests are served without it
+        serving.up()
+        assert serving.until_state("done", "undone") == "done"
+        serving.until(serving.settled)
+
+    green, bento = serving.live()
+    assert bento == "echo:v2"
+    assert traffic.failures == []
+    assert set(traffic.served_by) == {blue, green}
+    history = _history(serving)
+    assert history[: len(began)] == began
+    moves = [message for kind, message in history if kind == "state" and message.startswith(f"{green}: ")]
+    assert [move.removeprefix(f"{green}: ") for move in moves] in (
+        ["starting", "warming", "gating", "shifting(50)", "baking", "done"],
+        ["warming", "gating", "shifting(50)", "baking", "done"],
+    )
+
+
+def test_a_failing_rollout_is_undone_after_a_kill_of_the_control_plane(serving: House) -> None:
+    blue = serving.live()[0]
+    with serving.traffic() as traffic:
+        serving.apply("echo:unready", strategy={"ready_within": "3s"})
+        serving.until_state("warming")
+        serving.kill("server")
+        serving.up()
+        assert serving.until_state("done", "undone") == "undone"
+        serving.until(serving.settled)
+
+    assert traffic.failures == []
+    assert set(traffic.served_by) == {blue}
+
+
+def test_a_killed_control_plane_is_replaced_by_just_one(serving: House) -> None:
+    replicas = [p.pid for p in serving.processes("replica")]
+    envoy = serving.leader("envoy").pid
+    serving.kill("server")
+
+    both = [serving.begin("up") for _ in range(2)]
+    for up in both:
+        serving.end(up)
+
+    assert len(serving.processes("server")) == 1
+    assert [p.pid for p in serving.processes("replica")] == replicas
+    assert serving.leader("envoy").pid == envoy
+
+
+def test_a_killed_replica_comes_back_and_leaves_no_orphan(serving: House) -> None:
+    (before,) = serving.look()["replicas"]
+    workers = [p.pid for p in serving.processes("replica") if not p.leads]
+    assert workers
+
+    serving.kill("replica")
+    serving.until(lambda: serving.settled() and serving.look()["replicas"][0]["pid"] != before["pid"])
+
+    (after,) = serving.look()["replicas"]
+    assert after["restarts"] == before["restarts"] + 1
+    assert not {p.pid for p in serving.processes("replica")} & {before["pid"], *workers}
+    assert serving.ask().json() == {"text": "hello"}
+
+
+def test_a_killed_worker_comes_back_within_its_replica(serving: House) -> None:
+    leader = serving.leader("replica").pid
+    worker = _worker(leader)
+
+    os.kill(worker.pid, signal.SIGKILL)
+    serving.until(lambda: serving.ask().status_code == 200 and not worker.is_running())
+
+    assert serving.leader("replica").pid == leader
+    serving.until(serving.settled)
+
+
+def test_a_killed_front_door_comes_back_with_the_same_weights(serving: House) -> None:
+    serving.apply("echo:v2", strategy={"step_wait": "1s"})
+    serving.until_state(*SHIFTING)
+    serving.run("pause", "echo")
+    weights = serving.weights()
+    assert sorted(weights.values()) == [50, 50]
+    first = serving.leader("envoy").pid
+
+    serving.kill("envoy")
+    serving.until(lambda: serving.weights() != {})
+
+    assert serving.weights() == weights
+    assert serving.leader("envoy").pid != first
+    assert serving.ask().json() == {"text": "hello"}
+    serving.run("resume", "echo")
+    assert serving.until_state("done", "undone") == "done"
+    serving.until(serving.settled)
+
+
+def test_down_and_up_brings_the_live_revision_back(serving: House) -> None:
+    live, weights = serving.live(), serving.weights()
+
+    for _ in range(3):  # more than the short lives in a row that make a crash loop
+        serving.run("down")
+        assert serving.processes() == []
+        serving.up()
+        serving.until(serving.settled, within=5)
+
+    assert serving.live() == live
+    assert serving.weights() == weights
+    assert serving.ask().json() == {"text": "hello"}
+
+
+def test_down_in_the_middle_of_a_rollout_ends_everything_and_up_ends_the_rollout(serving: House) -> None:
+    serving.apply("echo:v2", strategy={"step_wait": "20s"})
+    serving.until_state(*SHIFTING)
+
+    serving.run("down")
+    assert Machine(serving.home).processes() == []
+    serving.up()
+
+    serving.until_state("done", "undone")
+    serving.until(serving.settled)
+    assert serving.ask().json() == {"text": "hello"}
+
+
+def _history(house: House) -> list[tuple[str, str]]:
+    import httpx
+
+    events = httpx.get(f"{house.api}/deployments/echo/events", trust_env=False).json()
+    return [(event["kind"], event["message"]) for event in events]
+
+
+def _worker(leader: int) -> psutil.Process:
+    """The process that answers requests: the child that has BentoML's worker as its program."""
+    (worker,) = [
+        child for child in psutil.Process(leader).children(recursive=True) if "worker" in " ".join(child.cmdline())
+    ]
+    return worker

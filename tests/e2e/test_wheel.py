@@ -1,0 +1,78 @@
+"""The wheel, alone in an empty environment, rolls out a BentoML project that is not ours."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from uv import find_uv_bin
+
+from noren.machine import Machine, free_port
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICE = """
+import bentoml
+
+@bentoml.service
+class Summarizer:
+    @bentoml.api
+    def summarize(self, text: str, words: int = 5) -> str:
+        return " ".join(text.split()[:words])
+"""
+DEPLOYMENT = """
+name: summarizer
+bento: summarizer:latest
+gates: {load: {duration: 2s, warmup: 500ms}}
+strategy: {step_wait: 1s, bake: 1s}
+"""
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([find_uv_bin(), "build", "--quiet", "--wheel", "--out-dir", str(folder), str(ROOT)], check=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(params=["3.11", "3.12", "3.13"])
+def run(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Iterator[Run]:
+    """Run a command in an empty home, in an environment of this Python with nothing but the wheel in it."""
+    version = request.param
+    found = subprocess.run(
+        [find_uv_bin(), "python", "find", "--no-project", version], capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        pytest.skip(f"this machine has no Python {version}")
+    venv, home, project = tmp_path / "venv", tmp_path / "home", tmp_path / "project"
+    for command in (["venv", str(venv), "--python", found.stdout.strip()], ["pip", "install", str(wheel)]):
+        subprocess.run([find_uv_bin(), *command, "--quiet"], check=True, env=os.environ | {"VIRTUAL_ENV": str(venv)})
+    home.mkdir()
+    project.mkdir()
+    ports = {name: str(free_port()) for name in ("NOREN_PORT", "NOREN_FRONT_DOOR_PORT", "NOREN_ADMIN_PORT")}
+    outside = {k: v for k, v in os.environ.items() if not k.startswith(("NOREN_", "BENTOML_", "VIRTUAL_ENV", "PYTHON"))}
+    env = outside | {"PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "HOME": str(home)} | ports
+
+    def run(*argv: str) -> str:
+        done = subprocess.run(argv, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=180)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.replace("http://127.0.0.1:" + ports["NOREN_FRONT_DOOR_PORT"], "<front door>")
+
+    yield run
+    run("noren", "down")
+    assert Machine(home / ".noren").processes() == []
+
+
+def test_an_unknown_project_is_built_rolled_out_and_stopped(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "project" / "service.py").write_text(SERVICE)
+    (tmp_path / "project" / "summarizer.yaml").write_text(DEPLOYMENT)
+
+    run("noren", "up")
+    assert "built summarizer:" in run("noren", "build", ".")
+    assert "summarizer-1 done" in run("noren", "apply", "summarizer.yaml", "--wait")
+    assert "PASS" in run("noren", "gate")
+    assert "<front door>/summarizer" in run("noren", "status")
