@@ -14,7 +14,7 @@ from noren.manifests.deployment_file import read_all
 def apply(
     files: Annotated[list[Path], typer.Argument(help="deployment files, or folders of them", show_default=False)],
     wait: Annotated[
-        bool, typer.Option("--wait", help="watch until the rollouts end; exit code 1 if one fails")
+        bool, typer.Option("--wait", help="watch until the rollouts end; exit code 1 if one is not done")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -64,4 +64,5 @@ def state(view: DeploymentView) -> str:
         return "nothing applied"
     paused = ", paused" if rollout.paused and rollout.active else ""
     reason = f": {rollout.failure}" if rollout.failure else ""
+    reason = ": `noren promote` or `noren abort` decides" if rollout.state == "held" else reason
     return f"{rollout.green} {rollout.state}{paused}{reason}"

@@ -17,14 +17,14 @@ _PATIENCE_S = 60.0  # for a control plane that is being restarted
 
 
 def watch(name: OptionalName = None) -> None:
-    """Follow a rollout until it ends: live in a terminal, plain lines elsewhere. Exit code 1 if it does not succeed."""
+    """Follow a rollout until it ends or is held: live in a terminal, plain lines elsewhere. Exit code 1 if not done."""
     control = client()
     if not follow(control, only_name(name, control)):
         raise typer.Exit(1)
 
 
 def follow(control: Client, name: str, *, quiet: bool = False) -> bool:
-    """Print the history of the rollout as it happens; return whether it succeeded."""
+    """Print the history of the rollout as it happens; return whether it succeeded. Ends when it is held, too."""
     last = _before_rollout(control, name)
     with Live(console=out, refresh_per_second=4, transient=True, auto_refresh=False) as live:
         while True:
@@ -34,14 +34,15 @@ def follow(control: Client, name: str, *, quiet: bool = False) -> bool:
                 if not quiet:
                     live.console.print(_line(event), markup=False)
             rollout = view.rollout
-            if rollout is None or not rollout.active:
+            # A held rollout waits for a person, who is needed here and not in this loop.
+            if rollout is None or not rollout.active or rollout.state == "held":
                 break
             if out.is_terminal and not quiet:
                 live.update(_now(view), refresh=True)
             time.sleep(_EVERY_S)
     if not quiet:
         out.print(f"{name}: {state(view)}", markup=False)
-    return bool(rollout and not rollout.failure)
+    return bool(rollout and not rollout.active and not rollout.failure)
 
 
 def _ask(control: Client, name: str, last: int) -> tuple[DeploymentView, list[EventView]]:

@@ -74,8 +74,6 @@ class EnvoyFrontDoor:
         if running and running.env.get(_ADDRESS) != self._address:
             self._end()  # it was started with other ports: the settings have changed since
             running = None
-        if running is None and self._is_becoming():
-            raise self._starting()
         if running is None:
             self._require_ports()
             failure = self._failure()
@@ -84,10 +82,6 @@ class EnvoyFrontDoor:
 
     def _running(self) -> Marked | None:
         return next((p for p in self._machine.processes(KIND, NAME) if p.leads), None)
-
-    def _is_becoming(self) -> bool:
-        """Whether what we started last still lives: until its shell has become Envoy, its marks are not seen."""
-        return self._started is not None and exit_code(self._started) is None
 
     @property
     def _address(self) -> str:
@@ -129,7 +123,6 @@ class EnvoyFrontDoor:
         )
 
     def _end(self) -> None:
-        _wait(lambda: self._running() is not None or not self._is_becoming(), timedelta(seconds=1))
         for signum in (signal.SIGTERM, signal.SIGKILL):
             self._machine.signal(KIND, NAME, signum, all_of_it=True)
             if _wait(lambda: not self._machine.processes(KIND, NAME), timedelta(seconds=3)):
