@@ -110,7 +110,7 @@ def _memory() -> list[Row]:
 def _rollbacks() -> list[Row]:
     """Roll out a revision that differs in its environment only, and go back while blue is warm; then cold."""
     found = status()["sentiment"]
-    path = declare(found["live"]["bento"])
+    path = ROOT / declare(found["live"]["bento"])
     _change_environment(path, bake="60s")
     noren("apply", str(path))
     _wait_for_state("baking")

@@ -64,4 +64,5 @@ def show(title: str, rows: Sequence[Row]) -> None:
 def machine() -> str:
     """This machine in a line."""
     gigabytes = psutil.virtual_memory().total / 2**30
-    return f"{os.cpu_count()} cores, {gigabytes:.0f} GiB, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    system, python = f"{platform.system()} {platform.machine()}", f"Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {gigabytes:.0f} GiB, {system}, {python}"

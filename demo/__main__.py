@@ -109,7 +109,7 @@ def build(story: Story, name: str, what: str) -> str:
 def roll_out(story: Story, name: str, bento: str, *, verdict: str) -> None:
     """Apply the deployment with this Bento, wait for its end, and insist on the verdict."""
     with story.step(name) as step:
-        noren("apply", str(declare(bento)), "--wait", expect=(0,) if verdict == "PASS" else (1,))
+        noren("apply", declare(bento), "--wait", expect=(0,) if verdict == "PASS" else (1,))
         found = status()["sentiment"]
         judged = found["last_verdict"]
         step.verdict, step.detail = judged["outcome"], judged["reason"]
@@ -119,15 +119,12 @@ def roll_out(story: Story, name: str, bento: str, *, verdict: str) -> None:
             )
 
 
-def declare(bento: str) -> Path:
-    """The demo's deployment file with this exact Bento."""
+def declare(bento: str) -> str:
+    """Write the demo's deployment file with this exact Bento; return its path from the root."""
     document = yaml.safe_load((ROOT / "demo" / "sentiment.yaml").read_text())
     document["bento"] = bento
-    document["gates"]["load"]["locustfile"] = str(ROOT / "loadtests" / "sentiment.py")
-    path = HOME / "demo" / "sentiment.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return path
+    document["gates"]["load"]["locustfile"] = "../../loadtests/sentiment.py"
+    return _write("sentiment.yaml", document)
 
 
 def faulty_bentofile(fault: str) -> str:
@@ -135,10 +132,14 @@ def faulty_bentofile(fault: str) -> str:
     document = yaml.safe_load((ROOT / "bentos" / "sentiment" / "bentofile.yaml").read_text())
     document |= {"service": f"demo.faults.{fault}:Sentiment", "name": f"sentiment-{fault}"}
     document["include"] += ["demo/__init__.py", "demo/faults/__init__.py", f"demo/faults/{fault}.py"]
-    path = HOME / "demo" / f"{fault}.yaml"
+    return _write(f"{fault}.yaml", document)
+
+
+def _write(name: str, document: dict[str, Any]) -> str:
+    path = HOME / "demo" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return str(path)
+    return str(path.relative_to(ROOT))
 
 
 def prepare_home() -> None:
@@ -176,6 +177,7 @@ def play(story: Story) -> Traffic:
     with Traffic(url) as traffic:
         train(story, "train a better model", [])
         better = build(story, "build its Bento", "sentiment")
+        console.export_text()  # forgets what was recorded: the picture begins with the rollout
         roll_out(story, "roll it out: smoke test, load test, 10 -> 50 -> 100 %", better, verdict="PASS")
         slow = build(story, "build a version that is slow on purpose", faulty_bentofile("slow"))
         roll_out(story, "try to roll it out", slow, verdict="FAIL")
@@ -202,6 +204,7 @@ def report(story: Story, traffic: Traffic, began: float) -> None:
     console.print(f"their latency: p50 {median:.0f} ms, p99 {p99:.0f} ms    whole demo: {seconds:.0f} s")
     live = found["sentiment"]["live"]
     console.print(f"live: {live['name']} = {live['bento']}")
+    console.save_svg(str(HOME / "demo.svg"), title="make demo")
     document = {
         "steps": [asdict(step) for step in story.steps],
         "requests": {
@@ -222,20 +225,18 @@ def report(story: Story, traffic: Traffic, began: float) -> None:
 
 def try_next(found: dict[str, Any]) -> None:
     """Where to go from here."""
-    console.print("\n[bold]Try next[/]  (uv run puts `noren` on your path)")
-    for command, what in (
-        ("uv run noren status", "what is there now"),
-        ("uv run noren gate sentiment --all", "every verdict with its numbers"),
-        ("uv run noren rollback sentiment", "back to the revision before"),
-        (f"open {found['api']}/docs", "the API"),
-        (
-            f"curl {found['front_door']}/sentiment/predict -H 'content-type: application/json' -d '{{\"text\": \"...\"}}'",
-            "",
-        ),
-        ("uv run mlflow ui --backend-store-uri sqlite:///.noren/mlflow/mlflow.db", "the training runs"),
-        ("uv run noren down", "stop everything"),
+    predict = f"{found['front_door']}/sentiment/predict"
+    console.print("\n[bold]Try next[/]")
+    for what, command in (
+        ("what is there now", "uv run noren status"),
+        ("every verdict", "uv run noren gate sentiment --all"),
+        ("go back", "uv run noren rollback sentiment"),
+        ("ask it", f"curl {predict} -H 'content-type: application/json' -d '{{\"text\": \"...\"}}'"),
+        ("the API", f"{found['api']}/docs"),
+        ("training runs", "uv run mlflow ui --backend-store-uri sqlite:///.noren/mlflow/mlflow.db"),
+        ("stop everything", "uv run noren down"),
     ):
-        console.print(f"  {command}   [dim]{what}[/]", soft_wrap=True)
+        console.print(f"  {what:16} {command}", soft_wrap=True, markup=False)
 
 
 def main() -> int:
@@ -255,7 +256,6 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("\nstopped by you; `uv run noren down` stops what is running")
         return 130
-    console.save_svg(str(HOME / "demo.svg"), title="make demo")
     return 0
 
 

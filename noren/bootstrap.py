@@ -17,7 +17,7 @@ from noren.frontdoors.envoy import EnvoyFrontDoor
 from noren.gates.process import ProcessGate
 from noren.machine import Machine
 from noren.manifests.built import BentoStore
-from noren.runtimes.process import ProcessRuntime
+from noren.runtimes.process import ProcessRuntime, forget
 from noren.settings import Settings
 from noren.stores.sql import SqlStore
 
@@ -87,6 +87,7 @@ def stop_everything(settings: Settings, *, grace_s: float = 20.0) -> int:
     front_door(settings, machine).shutdown()
     for kind in ("envoy", "replica"):
         _end(machine, kind, grace_s)
+    forget(settings.home)
     if left := [p for p in machine.processes() if p.pid != os.getpid()]:
         pids = ", ".join(str(p.pid) for p in left)
         raise DriverError(f"these processes do not end: {pids}", fix="look at them with `ps`, and kill them")

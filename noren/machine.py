@@ -80,7 +80,13 @@ class Machine:
                 start_new_session=True,
             )
         _children[process.pid] = process
+        self._await_marks(process)
         return process.pid
+
+    def _await_marks(self, process: subprocess.Popen[bytes]) -> None:
+        """Return when the process can be found: the kernel shows its environment a little after its exec."""
+        while process.poll() is None and process.pid not in {p.pid for p in self._scan()}:
+            time.sleep(0.001)
 
     def signal(self, kind: str, name: str, signum: signal.Signals, *, all_of_it: bool = False) -> int:
         """Send `signum` to the process, or to its children too. Returns how many were sent it.

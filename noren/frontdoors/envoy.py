@@ -9,12 +9,13 @@ from pathlib import Path
 from noren.control.ports import DoorView, Table
 from noren.domain.errors import DriverError, DriverUnavailable
 from noren.frontdoors import envoy_config as config
-from noren.frontdoors.envoy_admin import EnvoyAdmin, view
+from noren.frontdoors.envoy_admin import LISTENER_STOPPED, EnvoyAdmin, view
 from noren.frontdoors.envoy_files import EnvoyFiles
 from noren.machine import Machine, Marked, exit_code, listener, rotate, tail
 
 KIND, NAME = "envoy", "front-door"
-_ADDRESS = "NOREN_FRONT_DOOR"  # in Envoy's environment: what it was started to listen on
+# In Envoy's environment: what it was started to listen on, whatever the settings say by now.
+_ADDRESS, _ADMIN = "NOREN_FRONT_DOOR", "NOREN_FRONT_DOOR_ADMIN"
 _DRAIN_S = 1  # while it drains, Envoy still accepts connections for this long
 
 
@@ -55,6 +56,9 @@ class EnvoyFrontDoor:
         rotate(self._log)
         rotate(self._access_log)
         routes, stats = self._admin.routes(), self._admin.stats()
+        if stats.get(LISTENER_STOPPED):  # somebody asked its admin page to drain: it lives, and lets nobody in
+            self._end()
+            raise self._starting()
         if not stats.get("server.live") or not routes:
             raise self._starting()
         self._files.sweep(routes["version_info"])
@@ -62,11 +66,13 @@ class EnvoyFrontDoor:
 
     def shutdown(self, *, grace: timedelta = timedelta(seconds=10)) -> None:
         """Let open requests finish for `grace`, then end Envoy. Nothing of it is left afterwards."""
-        if self._running():
+        if running := self._running():
+            # Its own admin page: the port in the settings may by now be that of another home's Envoy.
+            admin = EnvoyAdmin(int(running.env.get(_ADMIN, self._admin_port)))
             with contextlib.suppress(DriverUnavailable):
-                self._admin.drain()
-                _wait(partial(_is_free, self._port), timedelta(seconds=_DRAIN_S + 1))
-                _wait(lambda: self._admin.requests_in_flight() == 0, grace)
+                admin.drain()
+                _wait(admin.drained, timedelta(seconds=_DRAIN_S + 1))
+                _wait(lambda: admin.requests_in_flight() == 0, grace)
         self._end()
 
     def _require_running(self) -> None:
@@ -104,7 +110,8 @@ class EnvoyFrontDoor:
         files.put(files.tables)
         self._access_log.parent.mkdir(parents=True, exist_ok=True)
         argv = envoy_argv(binary(), bootstrap)
-        self._started = self._machine.start(argv, kind=KIND, name=NAME, log=self._log, env={_ADDRESS: self._address})
+        env = {_ADDRESS: self._address, _ADMIN: str(self._admin_port)}
+        self._started = self._machine.start(argv, kind=KIND, name=NAME, log=self._log, env=env)
 
     def _starting(self) -> DriverUnavailable:
         return DriverUnavailable(

@@ -10,6 +10,7 @@ from noren.domain.rollout import Counts, Weights
 from noren.frontdoors.envoy_config import DIRECT, GUESTS, HTTP, Json
 
 # Names of revisions have no dot. Envoy counts everything once more as `<cluster>.external.upstream_rq_...`.
+LISTENER_STOPPED = "listener_manager.listener_stopped"
 _REQUESTS = rf"^cluster\.({GUESTS}|{DIRECT})([^.]+)\.upstream_rq_(active|pending_active|completed|5xx)$"
 
 
@@ -31,12 +32,16 @@ class EnvoyAdmin:
         return self._get("/clusters", format="json")
 
     def stats(self) -> dict[str, int]:
-        """Requests per cluster, and `server.live`."""
-        return self._stats(rf"{_REQUESTS}|^server\.live$")
+        """Requests per cluster, `server.live`, and whether the listener was closed."""
+        return self._stats(rf"{_REQUESTS}|^server\.live$|^{re.escape(LISTENER_STOPPED)}$")
 
     def requests_in_flight(self) -> int:
         """Requests of guests that have no complete answer yet."""
         return sum(self._stats(rf"^http\.{HTTP}\.downstream_rq_active$").values())
+
+    def drained(self) -> bool:
+        """Whether the listener is closed, so that no guest comes in any more."""
+        return bool(self._stats(rf"^{re.escape(LISTENER_STOPPED)}$").get(LISTENER_STOPPED))
 
     def drain(self) -> None:
         """Ask Envoy to close connections after their answers, then its listeners."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from noren.domain.errors import SpecError
+from noren.domain.errors import DriverError, SpecError
 from noren.manifests.examples import example
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -36,7 +36,12 @@ class BentoStore:
     def examples(self, bento: str) -> tuple[Mapping[str, object], ...]:
         """See Catalog. Routes with files or streams as input have no JSON example and are left out."""
         name, _, version = bento.partition(":")
-        manifest = yaml.safe_load((self.folder / name / version / "bento.yaml").read_text())
+        try:
+            manifest = yaml.safe_load((self.folder / name / version / "bento.yaml").read_text())
+        except OSError as error:
+            raise DriverError(
+                f"bento {bento!r} is not in the BentoML store {self.folder.parent} any more", fix="build it again"
+            ) from error
         routes = (manifest.get("schema") or {}).get("routes") or []
         return tuple(made for route in routes if (made := _request(route)))
 

