@@ -1,9 +1,10 @@
 """The REST API as Python. The command line goes through it, so there is one writer."""
 
+import re
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from noren.api import PREFIX
 from noren.api.schemas import AppliedView, DeploymentView, EventView, RevisionView, StatusView, VerdictView
@@ -11,7 +12,7 @@ from noren.domain.errors import Conflict, DriverError, DriverUnavailable, NorenE
 from noren.manifests.deployment_file import Request
 
 _ERRORS = {kind.__name__: kind for kind in (SpecError, NotFound, Conflict, DriverUnavailable, DriverError)}
-View = TypeVar("View", bound=BaseModel)
+View = TypeVar("View")
 
 
 class Client:
@@ -37,47 +38,41 @@ class Client:
 
     def status(self) -> StatusView:
         """Everything at once."""
-        return StatusView.model_validate(self._ask("GET", "/status"))
+        return self._ask(StatusView, "GET", "/status")
 
     def deployment(self, name: str) -> DeploymentView:
         """One deployment."""
-        return DeploymentView.model_validate(self._ask("GET", f"/deployments/{name}"))
+        return self._ask(DeploymentView, "GET", _place(name))
 
     def apply(self, request: Request) -> AppliedView:
         """Declare a deployment."""
-        body = request.model_dump(mode="json")
-        return AppliedView.model_validate(self._ask("PUT", f"/deployments/{request.spec.name}", body))
+        return self._ask(AppliedView, "PUT", _place(request.spec.name), request.model_dump(mode="json"))
 
     def command(self, verb: str, name: str, **arguments: Any) -> DeploymentView:
         """promote, abort, pause, resume or rollback."""
-        answer = self._ask("POST", f"/deployments/{name}/{verb}", arguments or None)
-        return DeploymentView.model_validate(answer)
+        return self._ask(DeploymentView, "POST", f"{_place(name)}/{verb}", arguments or None)
 
     def delete(self, name: str) -> DeploymentView:
         """Take a deployment down."""
-        return DeploymentView.model_validate(self._ask("DELETE", f"/deployments/{name}"))
+        return self._ask(DeploymentView, "DELETE", _place(name))
 
     def revisions(self, name: str) -> list[RevisionView]:
         """Every revision, oldest first."""
-        return self._list(RevisionView, f"/deployments/{name}/revisions")
+        return self._ask(list[RevisionView], "GET", f"{_place(name)}/revisions")
 
     def verdicts(self, name: str) -> list[VerdictView]:
         """Every verdict, oldest first."""
-        return self._list(VerdictView, f"/deployments/{name}/verdicts")
+        return self._ask(list[VerdictView], "GET", f"{_place(name)}/verdicts")
 
     def events(self, name: str, *, after: int = 0) -> list[EventView]:
         """What happened after the event of that id, oldest first."""
-        return self._list(EventView, f"/deployments/{name}/events?after={after}")
+        return self._ask(list[EventView], "GET", f"{_place(name)}/events?after={after}")
 
     def logs(self, name: str, number: int, *, lines: int) -> list[str]:
         """The last lines of every replica of a revision."""
-        answer: list[str] = self._ask("GET", f"/deployments/{name}/revisions/{number}/logs?lines={lines}")
-        return answer
+        return self._ask(list[str], "GET", f"{_place(name)}/revisions/{number}/logs?lines={lines}")
 
-    def _list(self, view: type[View], path: str) -> list[View]:
-        return TypeAdapter(list[view]).validate_python(self._ask("GET", path))  # type: ignore[valid-type]
-
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
+    def _ask(self, view: type[View], method: str, path: str, body: object = None) -> View:
         try:
             answer = self._http.request(method, path, json=body)
         except httpx.ConnectError as error:
@@ -88,9 +83,19 @@ class Client:
             raise DriverUnavailable(
                 f"the control plane at {self.url} did not answer: {error}", fix="try again; see `noren logs --server`"
             ) from error
-        if answer.is_success:
-            return answer.json()
-        raise _error(answer)
+        if not answer.is_success:
+            raise _error(answer)
+        try:
+            return TypeAdapter(view).validate_json(answer.content)
+        except ValidationError as error:
+            raise _stranger(answer) from error
+
+
+def _place(name: str) -> str:
+    """The address of a deployment; a name with a slash in it would be that of something else."""
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        raise NotFound(f"no deployment named {name!r}", fix="`noren status` lists them")
+    return f"/deployments/{name}"
 
 
 def _error(answer: httpx.Response) -> NorenError:
@@ -98,7 +103,11 @@ def _error(answer: httpx.Response) -> NorenError:
         problem = answer.json()
         return _ERRORS.get(problem["title"], DriverError)(problem["detail"], fix=problem["fix"])
     except (ValueError, KeyError, TypeError):
-        return DriverError(
-            f"{answer.request.url} answered {answer.status_code}: {answer.text[:200]}",
-            fix="is something else listening on that port? `noren up` says so",
-        )
+        return _stranger(answer)
+
+
+def _stranger(answer: httpx.Response) -> DriverError:
+    return DriverError(
+        f"{answer.request.url} answered {answer.status_code}: {answer.text[:200]}",
+        fix="is something else listening on that port, or another version of Noren? `noren up` says so",
+    )

@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="NOREN_", frozen=True, extra="forbid")
 
     home: Path = Field(description="state: database, logs, environments, front door files")
-    bentoml_home: Path = Field(description="the BentoML store; BENTOML_HOME unless noren.toml says otherwise")
+    bentoml_home: Path = Field(description="the BentoML store; BENTOML_HOME, or ~/bentoml")
     host: str = Field("127.0.0.1", description="address of the API; loopback by default")
     port: int = Field(7410, ge=1, le=65535, description="port of the API")
     front_door_host: str = Field("127.0.0.1", description="address that guests reach; loopback by default")
@@ -34,13 +34,12 @@ class Settings(BaseSettings):
     @property
     def api_url(self) -> str:
         """Where the API answers."""
-        return f"http://{self.host}:{self.port}"
+        return _url(self.host, self.port)
 
     @property
     def front_door_url(self) -> str:
         """Where guests come in, as seen from this machine."""
-        host = "127.0.0.1" if self.front_door_host in ("0.0.0.0", "::") else self.front_door_host  # noqa: S104
-        return f"http://{host}:{self.front_door_port}"
+        return _url(self.front_door_host, self.front_door_port)
 
     @classmethod
     def settings_customise_sources(
@@ -74,8 +73,9 @@ def load() -> Settings:
         ) from error
     except ValueError as error:  # malformed TOML
         raise SpecError(f"{home / CONFIG}: {error}", fix="correct the file or remove it") from error
-    bentoml_home = Path(os.environ.get("BENTOML_HOME") or home / settings.bentoml_home)
-    return settings.model_copy(update={"home": home, "bentoml_home": bentoml_home.expanduser().resolve()})
+    chosen = os.environ.get("NOREN_BENTOML_HOME") or os.environ.get("BENTOML_HOME") or settings.bentoml_home
+    bentoml_home = (home / Path(chosen).expanduser()).resolve()
+    return settings.model_copy(update={"home": home, "bentoml_home": bentoml_home})
 
 
 def find_home() -> Path:
@@ -87,6 +87,12 @@ def find_home() -> Path:
         if (folder / ".noren").is_dir():
             return (folder / ".noren").resolve()
     return (Path.home() / ".noren").resolve()
+
+
+def _url(host: str, port: int) -> str:
+    """As seen from this machine: an address that means all of its addresses is reached on loopback."""
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def writable_home(home: Path) -> Path:

@@ -4,6 +4,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from noren.domain.errors import Conflict, DriverError, DriverUnavailable, NorenError, NotFound, SpecError
 
@@ -15,6 +16,7 @@ def install(app: FastAPI) -> None:
     """Answer every error with problem details."""
     app.add_exception_handler(NorenError, _noren)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _no_such_address)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -34,6 +36,12 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
     return problem(422, "SpecError", wrong, "see /docs for what this address takes")
+
+
+def _no_such_address(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    kind = "NotFound" if error.status_code == 404 else "SpecError"
+    return problem(error.status_code, kind, error.detail, "see /docs for the addresses that there are")
 
 
 def _unexpected(_request: Request, error: Exception) -> JSONResponse:

@@ -1,9 +1,10 @@
 """What the API answers. The same documents are printed by `--json` on the command line."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from noren.control.ports import Event, Replica, ReplicaState
 from noren.control.world import World
@@ -45,6 +46,12 @@ class CheckView(BaseModel):
     outcome: Outcome
     detail: str
     figures: dict[str, float]
+
+    @field_validator("figures")
+    @classmethod
+    def _numbers(cls, figures: dict[str, float]) -> dict[str, float]:
+        # What could not be measured is NaN, and JSON has no word for that.
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 class VerdictView(BaseModel):

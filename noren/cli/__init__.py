@@ -13,9 +13,9 @@ _EXIT_CODES = {SpecError: 2, NotFound: 3, Conflict: 4, DriverError: 5}
 
 def main() -> None:
     """Run the command line. A NorenError is a message and an exit code, never a traceback."""
-    from noren.cli.app import app
-
     try:
+        from noren.cli.app import app  # half a second, in which Ctrl-C may come too
+
         app()
     except NorenError as error:
         sys.exit(_report(error))

@@ -8,6 +8,7 @@ import typer
 from noren.api.schemas import AppliedView
 from noren.cli.console import AsJson, client, out, print_json
 from noren.cli.watch import follow
+from noren.client import Client
 from noren.manifests.deployment_file import read_all
 
 
@@ -27,11 +28,19 @@ def apply(
         if not as_json:
             out.print(_sentence(one))
     if wait:
-        ended = [follow(control, one.deployment, quiet=as_json) for one in applied]
+        ended = [_wait(control, one, quiet=as_json) for one in applied]
         if not all(ended):
             raise typer.Exit(1)
     if not wait and not as_json and any(one.changed for one in applied):
         out.print(f"`noren watch {applied[0].deployment}` follows the rollout")
+
+
+def _wait(control: Client, one: AppliedView, *, quiet: bool) -> bool:
+    """Whether the revision is live in the end. One that is already has no rollout to watch."""
+    rollout = control.deployment(one.deployment).rollout
+    if not one.changed and not (rollout and rollout.active):
+        return True
+    return follow(control, one.deployment, revision=one.revision.name, quiet=quiet)
 
 
 def _sentence(one: AppliedView) -> str:

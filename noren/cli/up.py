@@ -7,7 +7,7 @@ import time
 from typing import Annotated
 
 import typer
-from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from noren import settings
 from noren.cli.console import AsJson, out, print_json
@@ -96,17 +96,14 @@ def _environment(chosen: Settings) -> dict[str, str]:
     return own_environment() | {"NOREN_HOME": str(chosen.home)}
 
 
-@retry(retry=retry_if_result(lambda ready: not ready), stop=stop_after_delay(_WITHIN_S), wait=wait_fixed(0.1))
-def _front_door_answers(client: Client) -> bool:
-    try:
-        client.status()
-    except DriverUnavailable:
-        return False
-    return True
-
-
+@retry(
+    retry=retry_if_exception_type(DriverUnavailable),
+    stop=stop_after_delay(_WITHIN_S),
+    wait=wait_fixed(0.1),
+    reraise=True,
+)
 def _wait_for_front_door(chosen: Settings) -> None:
-    _front_door_answers(Client(chosen.api_url))
+    Client(chosen.api_url).status()
 
 
 def _report(chosen: Settings, *, already: bool, seconds: float, as_json: bool) -> None:

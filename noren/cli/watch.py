@@ -23,8 +23,11 @@ def watch(name: OptionalName = None) -> None:
         raise typer.Exit(1)
 
 
-def follow(control: Client, name: str, *, quiet: bool = False) -> bool:
-    """Print the history of the rollout as it happens; return whether it succeeded. Ends when it is held, too."""
+def follow(control: Client, name: str, *, revision: str | None = None, quiet: bool = False) -> bool:
+    """Print the history of the rollout as it happens; return whether it succeeded. Ends when it is held, too.
+
+    revision  who must be live in the end: the rollout that is followed may be superseded by another's
+    """
     last = _before_rollout(control, name)
     with Live(console=out, refresh_per_second=4, transient=True, auto_refresh=False) as live:
         while True:
@@ -42,6 +45,8 @@ def follow(control: Client, name: str, *, quiet: bool = False) -> bool:
             time.sleep(_EVERY_S)
     if not quiet:
         out.print(f"{name}: {state(view)}", markup=False)
+    if revision:
+        return view.live is not None and view.live.name == revision
     return bool(rollout and not rollout.active and not rollout.failure)
 
 

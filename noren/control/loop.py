@@ -10,7 +10,7 @@ from noren.control.ports import Store
 from noren.control.reconcile import Drivers, describe, reconcile
 from noren.control.world import World, look
 from noren.domain.commands import Deployment
-from noren.domain.errors import DriverUnavailable, NorenError, Stale
+from noren.domain.errors import DriverError, NorenError, Stale
 from noren.domain.rollout import Action, Wait
 
 _BUSY_S, _IDLE_S = 0.5, 2.0  # between two looks, with and without a rollout under way
@@ -25,7 +25,7 @@ class Loop:
     def __init__(self, store: Store, drivers: Drivers, now: Callable[[], datetime]) -> None:
         self._store, self._drivers, self._now = store, drivers, now
         self._wake, self._stopped = threading.Event(), threading.Event()
-        self._looking = threading.Lock()
+        self._hands = threading.RLock()  # drivers are not made for two callers at a time
         self._said: dict[str, str] = {}  # the last complaint about each deployment, so that it is logged once
 
     def run(self) -> None:
@@ -46,13 +46,14 @@ class Loop:
 
     def look(self) -> World:
         """What is there now, for those who ask for the status. Raises what the drivers raise."""
-        with self._looking:
+        with self._hands:
             return look(self._drivers.runtime, self._drivers.front_door, self._now())
 
     def tick(self) -> float:
         """Take the next step of every deployment; return the seconds until the next tick is due."""
-        deployments, world = self._store.deployments(), self.look()
-        actions = [self._step(deployment, world) for deployment in deployments]
+        with self._hands:
+            deployments, world = self._store.deployments(), self.look()
+            actions = [self._step(deployment, world) for deployment in deployments]
         if any(action is not None and not isinstance(action, Wait) for action in actions):
             return _NEXT_S
         return _BUSY_S if any(d.active or d.removed or d.live is None for d in deployments) else _IDLE_S
@@ -80,7 +81,7 @@ class Loop:
     def _tick_safely(self) -> float:
         try:
             pause = self.tick()
-        except DriverUnavailable as error:
+        except DriverError as error:
             self._complain("", str(error))
             return _BUSY_S
         except Exception:

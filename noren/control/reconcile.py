@@ -57,6 +57,8 @@ def reconcile(deployment: Deployment, world: World, store: Store, drivers: Drive
         if not seen.complete(revision):
             drivers.runtime.start(revision)
     if deployment.removed and isinstance(action, Finish):
+        if deployment.rollout:
+            drivers.gate.stop(gate_name(deployment.rollout))
         drivers.front_door.withdraw(deployment.name)
         store.delete(deployment.name)
     return action
@@ -141,9 +143,15 @@ def _events(before: Deployment, after: Deployment, action: Action, seen: Observa
         else []
     )
     old, new = before.active, after.rollout
+    if old and new and old.green != new.green:  # the queued one began in the step that ended this one
+        told.append(Event(at=seen.now, kind="state", message=f"{old.green.name}: {_end_of(old)}"))
     if new and (old is None or old.phase != new.phase or old.green != new.green):
         told.append(Event(at=seen.now, kind="state", message=f"{new.green.name}: {new.phase}"))
     return told
+
+
+def _end_of(rollout: Rollout) -> str:
+    return "undone" if rollout.failure else "done"
 
 
 def describe(action: Action) -> str:

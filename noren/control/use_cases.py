@@ -49,8 +49,7 @@ class Commands:
     def _apply(self, wanted: Revision) -> Applied:
         others = self._store.deployments()
         before = next((d for d in others if d.name == wanted.deployment), Deployment(name=wanted.deployment))
-        if before.removed:
-            raise Conflict(f"{before.name} is being removed", fix="wait until `noren status` lists it no more")
+        _refuse_removed(before)
         _refuse_taken_route(wanted, others)
         newest = before.newest
         if newest and digest(newest) == digest(wanted):
@@ -86,16 +85,23 @@ class Commands:
 
     def remove(self, name: str) -> Deployment:
         """Take the deployment down, and forget it when nothing of it runs."""
-        return self._ask(name, "remove", lambda d, _: commands.remove(d))
+        return self._ask(name, "remove", commands.remove)
 
     @retry(retry=retry_if_exception_type(Stale), stop=stop_after_attempt(5), reraise=True)
     def _ask(self, name: str, verb: str, change: Callable[[Deployment, datetime], Deployment]) -> Deployment:
         now, before = self._now(), self._store.load(name)
+        if verb != "remove":
+            _refuse_removed(before)
         after = change(before, now)
         if after != before:
             after = self._store.save(after, events=[Event(at=now, kind=verb, message=f"{verb} {name}")])
             self._wake()
         return after
+
+
+def _refuse_removed(deployment: Deployment) -> None:
+    if deployment.removed:
+        raise Conflict(f"{deployment.name} is being removed", fix="wait until `noren status` lists it no more")
 
 
 def _refuse_taken_route(wanted: Revision, others: Sequence[Deployment]) -> None:

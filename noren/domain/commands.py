@@ -151,9 +151,11 @@ def _target(deployment: Deployment, revisions: Mapping[int, Revision], to: int |
     return target
 
 
-def remove(deployment: Deployment) -> Deployment:
-    """Take the deployment down: no traffic, no replicas, then no row."""
-    return replace(deployment, removed=True, live=None, queued=None, rollout=None)
+def remove(deployment: Deployment, now: datetime) -> Deployment:
+    """Take the deployment down: no traffic, no replicas, no gate, then no row."""
+    if deployment.active:
+        deployment = _with(deployment, failure="removed by a person", failed_at=now, ended_at=now)
+    return replace(deployment, removed=True, live=None, queued=None)
 
 
 def _under_way(deployment: Deployment, verb: str) -> Rollout:

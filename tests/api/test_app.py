@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -250,12 +251,14 @@ def test_an_address_that_does_not_exist_is_a_problem_too(plane: Plane, method: s
     assert answer.json()["fix"]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:7410", "localhost:7410"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:7410", "localhost:7410", "[::1]:7410"])
 def test_loopback_names_are_served(plane: Plane, host: str) -> None:
     assert plane.ask("GET", "/status", host=host).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:7410", "127.0.0.1.evil.example", "localhost.evil.example"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:7410", "127.0.0.1.evil.example", "localhost.evil.example"]
+)
 @pytest.mark.parametrize(("method", "path"), [("GET", "/status"), ("DELETE", "/deployments/shop")])
 def test_a_page_that_calls_loopback_by_a_name_of_its_own_is_refused(
     plane: Plane, host: str, method: str, path: str
@@ -292,8 +295,6 @@ def test_values_of_environment_variables_are_in_no_answer(plane: Plane) -> None:
 
 
 def test_a_wildcard_lets_every_host_in_when_the_address_is_not_loopback(plane: Plane) -> None:
-    from dataclasses import replace
-
     open_to_all = TestClient(make(replace(plane.parts, allowed_hosts=["*"])), base_url="http://noren.example")
     assert open_to_all.get("/livez").status_code == 200
 

@@ -120,7 +120,7 @@ def test_an_answer_of_something_else_says_that_it_is_something_else(status: int,
 @pytest.mark.parametrize("content", [b"<html></html>", b"{}", b"[]", b"null"])
 def test_a_success_of_something_else_is_no_traceback(content: bytes) -> None:
     stranger = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
-    with pytest.raises(DriverError, match="something else|not understood|answered 200"):
+    with pytest.raises(DriverError, match="answered 200"):
         over(stranger).status()
 
 

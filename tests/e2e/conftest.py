@@ -329,7 +329,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def kitchen(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BentoML store with one Bento of each kind, `echo:<kind>`: the first is built, the others are it with a change."""
+    """A BentoML store with one Bento of each kind, `echo:<kind>`: one is built, the others differ in their service."""
     store = tmp_path_factory.mktemp("kitchen") / "bentoml"
     environment = {**os.environ, "BENTOML_HOME": str(store), "BENTOML_DO_NOT_TRACK": "True"}
     argv = [BENTOML, "build", "--version", "v1"]

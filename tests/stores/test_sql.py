@@ -167,6 +167,7 @@ while done < 20:
 """
 
 
+@pytest.mark.e2e
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     store = SqlStore(url(tmp_path))
     store.save(Deployment(name="shop"))
