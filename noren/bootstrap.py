@@ -83,10 +83,10 @@ def stop_everything(settings: Settings, *, grace_s: float = 20.0) -> int:
     machine = Machine(settings.home)
     found = len(machine.processes())
     for kind in ("server", "gate"):
-        _end(machine, kind, grace_s)
+        end(machine, kind, grace_s=grace_s)
     front_door(settings, machine).shutdown()
     for kind in ("envoy", "replica"):
-        _end(machine, kind, grace_s)
+        end(machine, kind, grace_s=grace_s)
     forget(settings.home)
     if left := [p for p in machine.processes() if p.pid != os.getpid()]:
         pids = ", ".join(str(p.pid) for p in left)
@@ -94,7 +94,7 @@ def stop_everything(settings: Settings, *, grace_s: float = 20.0) -> int:
     return found
 
 
-def _end(machine: Machine, kind: str, grace_s: float) -> None:
+def end(machine: Machine, kind: str, *, grace_s: float = 20.0) -> None:
     """SIGTERM, and SIGKILL for what is left after `grace_s`."""
     for signum, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
         deadline = time.monotonic() + patience_s

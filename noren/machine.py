@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
@@ -68,20 +69,26 @@ class Machine:
         Returns its pid. Raises OSError when it cannot be started.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
-        marks = {HOME: self.home, KIND: kind, NAME: name}
         with log.open("ab") as out:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", _BECOME, "noren", *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**env, **marks},
+                env={**env, **self._marks(kind, name)},
                 cwd=cwd,
                 start_new_session=True,
             )
         _children[process.pid] = process
         self._await_marks(process)
         return process.pid
+
+    def become(self, argv: Sequence[str], *, kind: str, name: str, env: Mapping[str, str]) -> NoReturn:
+        """Turn this very process into one of ours; it stays in its session and its terminal."""
+        os.execve(argv[0], list(argv), {**env, **self._marks(kind, name), LEADER: str(os.getpid())})  # noqa: S606
+
+    def _marks(self, kind: str, name: str) -> dict[str, str]:
+        return {HOME: self.home, KIND: kind, NAME: name}
 
     def _await_marks(self, process: subprocess.Popen[bytes]) -> None:
         """Return when the process can be found: the kernel shows its environment a little after its exec."""

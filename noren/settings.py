@@ -73,9 +73,9 @@ def load() -> Settings:
         ) from error
     except ValueError as error:  # malformed TOML
         raise SpecError(f"{home / CONFIG}: {error}", fix="correct the file or remove it") from error
-    chosen = os.environ.get("NOREN_BENTOML_HOME") or os.environ.get("BENTOML_HOME") or settings.bentoml_home
-    bentoml_home = (home / Path(chosen).expanduser()).resolve()
-    return settings.model_copy(update={"home": home, "bentoml_home": bentoml_home})
+    named = os.environ.get("NOREN_BENTOML_HOME") or os.environ.get("BENTOML_HOME")
+    bentoml_home = Path(named).expanduser() if named else home / settings.bentoml_home.expanduser()
+    return settings.model_copy(update={"home": home, "bentoml_home": bentoml_home.resolve()})
 
 
 def find_home() -> Path:

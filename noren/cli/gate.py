@@ -42,7 +42,7 @@ def _print(verdict: VerdictView) -> None:
     # Several faults of one measurement carry the same figures.
     measured = next((c.figures for c in verdict.checks if "green_requests" in c.figures), {})
     _print_arms(measured)
-    out.print(f"   evidence: {verdict.evidence}\n", soft_wrap=True)
+    out.print(f"   evidence: {verdict.evidence}\n", soft_wrap=True, markup=False)
 
 
 def _print_arms(figures: Mapping[str, float]) -> None:

@@ -1,6 +1,7 @@
 """noren logs: what the replicas wrote."""
 
 import time
+from itertools import groupby
 from typing import Annotated
 
 import typer
@@ -46,5 +47,20 @@ def _newest(revisions: list[RevisionView], name: str) -> int:
 
 
 def _added(before: list[str], now: list[str]) -> list[str]:
-    """The lines of `now` that were not there `before`, replica by replica."""
-    return [line for line in now if line not in set(before)]
+    """The lines of `now` that came after those of `before`, replica by replica."""
+    old, new = _by_replica(before), _by_replica(now)
+    return [line for replica, lines in new.items() for line in lines[_overlap(old.get(replica, []), lines) :]]
+
+
+def _by_replica(lines: list[str]) -> dict[str, list[str]]:
+    return {replica: list(its) for replica, its in groupby(lines, lambda line: line.partition(" | ")[0])}
+
+
+def _overlap(before: list[str], now: list[str]) -> int:
+    """How many of the first lines of `now` were the last ones of `before`."""
+    # The very last line may have been half written.
+    for seen in (before, before[:-1]):
+        for start in range(len(seen)):
+            if seen[start:] == now[: len(seen) - start]:
+                return len(seen) - start
+    return 0

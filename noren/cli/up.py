@@ -1,9 +1,12 @@
 """noren up: start the control plane and the front door."""
 
-import os
+import contextlib
+import fcntl
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,14 +29,22 @@ def up(
     """Start the control plane and the front door; does nothing when they run. Deployments come back as they were."""
     chosen = settings.load()
     began = time.monotonic()
-    running = _of_this_home(chosen)
-    if not running:
-        _refuse_taken_ports(chosen)
-        if foreground:
-            os.execve(sys.executable, [sys.executable, "-m", "noren.server"], _environment(chosen))  # noqa: S606
-        _start(chosen)
-    _wait_for_front_door(chosen)
+    with _one_at_a_time(chosen):
+        running = _of_this_home(chosen)
+        if not running:
+            _refuse_taken_ports(chosen)
+            _start(chosen, foreground=foreground)
+        else:
+            _wait_for_front_door(chosen)
     _report(chosen, already=running, seconds=time.monotonic() - began, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(chosen: Settings) -> Iterator[None]:
+    """Wait until another `noren up` of this home has ended: what it has started must not look taken to us."""
+    with (settings.writable_home(chosen.home) / "up.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when we die, or become the server
+        yield
 
 
 def _of_this_home(chosen: Settings) -> bool:
@@ -73,27 +84,49 @@ def _still_listening(port: int) -> str | None:
     return owner
 
 
-def _start(chosen: Settings) -> None:
-    log = settings.writable_home(chosen.home) / "logs" / "server.out"
-    machine = Machine(chosen.home)
-    pid = machine.start(
-        [sys.executable, "-m", "noren.server"], kind="server", name="server", log=log, env=_environment(chosen)
-    )
-    deadline = time.monotonic() + _WITHIN_S
-    client = Client(chosen.api_url)
+def _start(chosen: Settings, *, foreground: bool) -> None:
+    """Start the control plane and wait for the front door. After Ctrl-C only what ran before is left."""
+    machine, log = Machine(chosen.home), chosen.home / "logs" / "server.out"
+    argv, env = [sys.executable, "-m", "noren.server"], own_environment() | {"NOREN_HOME": str(chosen.home)}
+    if foreground:
+        machine.become(argv, kind="server", name="server", env=env)
+    outlived = machine.processes()  # a data plane that serves without its control plane
     try:
-        while not client.running():
-            if exit_code(pid) is not None or time.monotonic() > deadline:
-                said = "\n".join(tail(log, 5)).removeprefix("noren: ") or "it said nothing"
-                raise DriverError(f"the control plane did not start:\n{said}", fix=f"see {log}")
-            time.sleep(0.05)
+        with _uninterrupted():
+            pid = machine.start(argv, kind="server", name="server", log=log, env=env)
+        _wait_for_server(chosen, pid, log)
+        _wait_for_front_door(chosen)
     except KeyboardInterrupt:
-        machine.signal("server", "server", signal.SIGTERM)
+        from noren.bootstrap import end, stop_everything  # half a second of imports
+
+        if outlived:
+            end(machine, "server")
+        else:
+            stop_everything(chosen)
         raise
 
 
-def _environment(chosen: Settings) -> dict[str, str]:
-    return own_environment() | {"NOREN_HOME": str(chosen.home)}
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait: a process that is half started cannot be found and ended yet."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda signum, _frame: came.append(signum))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _wait_for_server(chosen: Settings, pid: int, log: Path) -> None:
+    deadline = time.monotonic() + _WITHIN_S
+    client = Client(chosen.api_url)
+    while not client.running():
+        if exit_code(pid) is not None or time.monotonic() > deadline:
+            said = "\n".join(tail(log, 5)).removeprefix("noren: ") or "it said nothing"
+            raise DriverError(f"the control plane did not start:\n{said}", fix=f"see {log}")
+        time.sleep(0.05)
 
 
 @retry(

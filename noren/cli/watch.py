@@ -5,6 +5,7 @@ import time
 import typer
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from noren.api.schemas import DeploymentView, EventView
 from noren.cli.console import OptionalName, client, only_name, out, state
@@ -64,8 +65,10 @@ def _ask(control: Client, name: str, last: int) -> tuple[DeploymentView, list[Ev
 
 def _before_rollout(control: Client, name: str) -> int:
     """The id of the last event before the current rollout was asked for."""
-    begun = [event.id for event in control.events(name) if event.kind in ("apply", "rollback")]
-    return begun[-1] - 1 if begun else 0
+    last, begun = 0, 1
+    while events := control.events(name, after=last):  # a page at a time
+        last, begun = events[-1].id, max([begun, *(e.id for e in events if e.kind in ("apply", "rollback"))])
+    return begun - 1
 
 
 def _line(event: EventView) -> str:
@@ -74,7 +77,7 @@ def _line(event: EventView) -> str:
 
 def _now(view: DeploymentView) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_row("state", state(view))
+    table.add_row("state", Text(state(view)))  # a failure may quote what looks like markup
     table.add_row("traffic", weights(view) or "none")
     for replica in view.replicas:
         table.add_row("replica", f"{replica.revision}/{replica.index} {replica.state} {replica.address}")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 import yaml
@@ -72,14 +73,21 @@ def _make(folder: Path, version: str, requirements: Path, wheels: Sequence[Path]
 
 
 def _uv(arguments: list[str], cwd: Path) -> None:
-    done = subprocess.run([find_uv_bin(), *arguments], cwd=cwd, check=False, stderr=subprocess.PIPE, text=True)
+    argv, env = [find_uv_bin(), *arguments], os.environ | {"UV_NO_WRAP": "1"}
+    done = subprocess.run(argv, cwd=cwd, env=env, check=False, stderr=subprocess.PIPE, text=True)
     sys.stderr.write(done.stderr)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise DriverError(
-            f"uv could not make the Bento's environment: {last.strip()}",
+            f"uv could not make the Bento's environment: {_error(done.stderr) or f'exit code {done.returncode}'}",
             fix="try `uv pip install -r` on the requirements.txt of the Bento; see the log above",
         )
+
+
+def _error(said: str) -> str:
+    """The error with its cause, without the warnings before it and the hints after it."""
+    lines = [line.strip() for line in said.splitlines()]
+    first = next((i for i, line in enumerate(lines) if line.startswith("error:")), 0)
+    return " ".join(takewhile(bool, lines[first:])).removeprefix("error: ")
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from noren import __version__, cli
-from noren.cli import build, project, train
+from noren import __version__, cli, settings
+from noren.cli import build, project
 from noren.cli.app import app
 from noren.domain.errors import (
     Conflict,
@@ -25,10 +25,25 @@ from noren.domain.errors import (
 )
 from noren.manifests.deployment_file import DeploymentFile
 
-VERBS = (
-    ["up", "down", "train", "build", "apply", "schema", "status", "watch", "gate", "logs", "revisions"]
-    + ["promote", "abort", "rollback", "pause", "resume", "delete"]
-)  # fmt: skip
+VERBS = [
+    "up",
+    "down",
+    "train",
+    "build",
+    "apply",
+    "schema",
+    "status",
+    "watch",
+    "gate",
+    "logs",
+    "revisions",
+    "promote",
+    "abort",
+    "rollback",
+    "pause",
+    "resume",
+    "delete",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -187,7 +202,9 @@ def test_a_training_script_gets_its_own_options_and_its_exit_code_is_ours(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], scripts: Path, tmp_path: Path
 ) -> None:
     (scripts / "sentiment.py").write_text(
-        "import os, sys\nprint(sys.argv[1:], os.environ['BENTOML_HOME'], os.environ['MLFLOW_TRACKING_URI'])\nsys.exit(7)"
+        "import os, sys\n"
+        "print(sys.argv[1:], os.environ['BENTOML_HOME'], os.environ['MLFLOW_TRACKING_URI'])\n"
+        "sys.exit(7)\n"
     )
     assert exit_code(monkeypatch, "train", "sentiment", "--alpha", "2", "-h", "--json") == 7
     said = capfd.readouterr().out
@@ -197,8 +214,6 @@ def test_a_training_script_gets_its_own_options_and_its_exit_code_is_ours(
 
 
 def test_what_is_set_for_mlflow_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    from noren import settings
-
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
     assert project.environment(settings.load())["MLFLOW_TRACKING_URI"] == "http://mlflow.example"
 
@@ -226,10 +241,9 @@ def test_what_is_built_is_a_bento_of_the_shop_or_a_folder(bundles: Path, what: s
     assert build._source(what) == arguments
 
 
-@pytest.mark.parametrize("what", ["nosuch", "../nosuch", "bentos/nosuch", ""])
+@pytest.mark.parametrize("what", ["nosuch", "../nosuch", "bentos/nosuch"])
 def test_building_something_unknown_is_refused_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bundles: Path, what: str
 ) -> None:
     assert exit_code(monkeypatch, "build", what) == 2
     assert "there is neither" in capsys.readouterr().err
-    assert train

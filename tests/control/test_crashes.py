@@ -96,12 +96,12 @@ def test_the_end_is_the_same_wherever_the_control_plane_breaks(
     undisturbed = make_house(never)
     story(undisturbed)
     began = never.made
-    undisturbed.run(40, stride=5)
+    undisturbed.run(75, stride=15)
     assert never.made > began
 
     for call in range(began, never.made):
         fault = replace(never, at=call, afterwards=afterwards, made=0, **({"error": error} if error else {}))
         house = make_house(fault)
         story(house)
-        house.run(45, stride=5)
+        house.run(75, stride=15)
         assert house.end() == undisturbed.end(), f"broken at call {call}"

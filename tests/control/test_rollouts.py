@@ -253,6 +253,7 @@ def test_a_newer_revision_supersedes_a_rollout_that_has_not_switched(house: Hous
         "18 fail: superseded by revision 3",
         "18 state: shop-2: undoing",
         "18 shift: traffic: shop-1 100 %",
+        "18 state: shop-2: undone",
         "18 state: shop-3: starting",
         "18 state: shop-3: warming",
         "18 rungate: gate of shop-3 against shop-1, attempt 1",
@@ -481,6 +482,20 @@ def test_a_deployment_removed_during_its_rollout_is_removed_with_both_revisions(
     house.commands.remove("shop")
     house.settle()
 
+    assert house.end() == ("gone", {}, {})
+
+
+def test_removal_ends_a_gate_that_runs_and_no_other_command_is_taken_any_more(house: House) -> None:
+    house.live("shop:v1")
+    house.gate.outcome = None
+    house.apply("shop:v2")
+    house.settle()
+    house.commands.remove("shop")
+    with pytest.raises(Conflict, match="is being removed"):
+        house.commands.rollback("shop")
+    house.settle()
+
+    assert len(house.gate.lost) == 1
     assert house.end() == ("gone", {}, {})
 
 

@@ -173,8 +173,8 @@ def test_an_end_moves_live_and_previous_only_when_it_succeeded() -> None:
 
 
 def test_remove_forgets_all_wishes_but_not_the_number_of_revisions() -> None:
-    gone = commands.remove(deployment(SHIFTING, queued=NEXT))
-    assert (gone.removed, gone.live, gone.rollout, gone.queued, gone.revisions) == (True, None, None, None, 3)
+    gone = commands.remove(deployment(SHIFTING, queued=NEXT), NOON)
+    assert (gone.removed, gone.live, gone.active, gone.queued, gone.revisions) == (True, None, None, None, 3)
     assert upheld(gone) == ()
 
 

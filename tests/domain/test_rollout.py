@@ -360,6 +360,8 @@ def test_deciding_again_after_recording_repeats_or_goes_on_but_never_goes_back(r
 
 def _forgiven(action: Action, again: Action, w: Observation) -> bool:
     """Storing can settle what was asked: a fresh attempt's own gate is looked up by its own name."""
+    if isinstance(action, Shift) and dict(action.weights) == dict(w.weights):
+        return True  # traffic is there already: only the step was to be stored
     return (isinstance(action, RunGate) and w.gate is not GateState.ABSENT) or isinstance(again, Wait | Fail)
 
 

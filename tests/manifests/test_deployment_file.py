@@ -294,7 +294,7 @@ _texts = st.one_of(
 @example(text="? {a: b}\n: b")
 @example(text="1: 2\nnull: 3\n")
 @example(text='gates: {load: {locustfile: "a\\0b"}}\nname: shop\nbento: shop')
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_a_request_or_a_mistake_of_the_user(tmp_path: Path, text: str) -> None:
     path = tmp_path / "any.yaml"
     path.write_bytes(text.encode())

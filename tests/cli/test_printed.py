@@ -1,0 +1,159 @@
+"""What verbs print of answers that quote anything: markup, repeated lines, long histories."""
+
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from rich.console import Console
+
+from noren.api import PREFIX
+from noren.api.schemas import (
+    CheckView,
+    DeploymentView,
+    EventView,
+    ReplicaView,
+    RevisionView,
+    RolloutView,
+    StatusView,
+    VerdictView,
+)
+from noren.cli import gate, logs, status, watch
+from noren.client import Client
+from noren.control.ports import ReplicaState
+from noren.domain.verdict import Outcome
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+MARKUP = "[Errno 13] [/predict] [bold]x[/bold]"
+
+
+def deployment() -> DeploymentView:
+    """Everything in it that others wrote looks like markup."""
+    check = CheckView(name="smoke", outcome=Outcome.FAIL, detail=MARKUP, figures={"green_p50_ms": float("nan")})
+    verdict = VerdictView(
+        revision="shop-1",
+        attempt=1,
+        outcome=Outcome.FAIL,
+        reason=MARKUP,
+        checks=[check],
+        started_at=NOON,
+        ended_at=NOON,
+        evidence=f"/srv/{MARKUP}",
+    )
+    replica = ReplicaView(
+        revision="shop-1",
+        index=0,
+        state=ReplicaState.BROKEN,
+        address="",
+        pid=None,
+        started_at=None,
+        restarts=2,
+        detail=MARKUP,
+        memory_bytes=0,
+    )
+    rollout = RolloutView(
+        green="shop-1",
+        blue=None,
+        state="undone",
+        active=False,
+        paused=False,
+        attempt=1,
+        failure=MARKUP,
+        started_at=NOON,
+        ready_at=None,
+        switched_at=None,
+        ended_at=NOON,
+    )
+    return DeploymentView(
+        name="shop",
+        live=None,
+        previous=None,
+        weights={},
+        rollout=rollout,
+        queued=None,
+        replicas=[replica],
+        last_verdict=verdict,
+        urls=["http://127.0.0.1:7480/shop"],
+    )
+
+
+class Answers:
+    """A control plane that answers with this deployment and this history."""
+
+    def __init__(self, events: list[EventView] | None = None) -> None:
+        self.events, self.asked = events or [], 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        shop, what = deployment(), request.url.path.rpartition("/")[2]
+        if what == "status":
+            places = dict.fromkeys(("version", "home", "api", "front_door", "admin"), "")
+            return httpx.Response(200, text=StatusView(**places, pid=1, deployments=[shop]).model_dump_json())
+        if what == "verdicts":
+            assert shop.last_verdict
+            return httpx.Response(200, text=f"[{shop.last_verdict.model_dump_json()}]")
+        if what == "events":
+            after = int(request.url.params["after"])
+            page = [e.model_dump_json() for e in self.events if e.id > after][:1000]
+            return httpx.Response(200, text=f"[{','.join(page)}]")
+        return httpx.Response(200, text=shop.model_dump_json())
+
+    def client(self) -> Client:
+        client = Client("http://127.0.0.1:7410")
+        client._http = httpx.Client(base_url=client.url + PREFIX, transport=httpx.MockTransport(self))
+        return client
+
+
+def test_what_looks_like_markup_is_printed_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for verb in (status, gate):
+        monkeypatch.setattr(verb, "client", Answers().client)
+        monkeypatch.setattr(verb, "out", Console(width=200, highlight=False))
+    status.status()
+    assert capsys.readouterr().out.count(MARKUP) == 3  # rollout, replica, verdict
+    gate.gate("shop")
+    assert capsys.readouterr().out.count(MARKUP) == 2  # detail and evidence
+
+    monkeypatch.setattr(watch, "out", Console(width=200, highlight=False, force_terminal=True))
+    assert not watch.follow(Answers().client(), "shop")
+    Console(width=200, highlight=False).print(watch._now(deployment()))
+    assert capsys.readouterr().out.count(MARKUP) == 2
+
+
+def event(number: int, kind: str = "state") -> EventView:
+    return EventView(id=number, at=NOON, kind=kind, message=f"line {number}")
+
+
+def test_watch_begins_at_the_current_rollout_however_long_the_history_is(capsys: pytest.CaptureFixture[str]) -> None:
+    history = [event(n, "apply" if n in (1, 500, 2400) else "state") for n in range(1, 2411)]
+    assert not watch.follow(Answers(history).client(), "shop")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "line " in line]
+    assert (len(lines), "line 2400" in lines[0], "line 2410" in lines[-1]) == (11, True, True)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "added"),
+    [
+        (["0 | a"], ["0 | a"], []),
+        (["0 | a"], ["0 | a", "0 | b"], ["0 | b"]),
+        (["0 | a"], ["0 | a", "0 | a"], ["0 | a"]),  # the same words again are news
+        (["0 | a", "0 | b"], ["0 | b", "0 | c"], ["0 | c"]),  # a tail moves on
+        (["0 | a", "1 | x"], ["0 | a", "0 | b", "1 | x", "1 | y"], ["0 | b", "1 | y"]),
+        (["0 | a"], ["0 | a", "1 | a"], ["1 | a"]),  # a replica more
+        (["0 | a", "0 | hal"], ["0 | a", "0 | half"], ["0 | half"]),
+        (["0 | a", "0 | b"], ["0 | new"], ["0 | new"]),  # rotated
+        (["0 | a"], [], []),
+    ],
+)
+def test_following_logs_prints_each_new_line_once(before: list[str], now: list[str], added: list[str]) -> None:
+    assert logs._added(before, now) == added
+
+
+def test_following_long_logs_is_quick() -> None:
+    before = [f"0 | {n}" for n in range(10_000)]
+    assert logs._added(before, [*before[5:], *("0 | new" for _ in range(5))]) == ["0 | new"] * 5
+
+
+def test_the_newest_revision_is_the_one_whose_logs_are_shown() -> None:
+    made = RevisionView(name="shop-7", number=7, bento="shop:v1", replicas=1, workers=1, env=[], steps=[100])
+    assert logs._newest([made], "shop") == 7

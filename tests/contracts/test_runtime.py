@@ -1,0 +1,103 @@
+"""What every runtime promises, run by each of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from noren.control.ports import Replica, ReplicaState, Runtime
+from noren.domain.deployment import Revision, Route
+from noren.domain.errors import NotFound
+from noren.machine import Machine
+from noren.runtimes.memory import MemoryRuntime
+from noren.runtimes.process import ProcessRuntime
+
+if TYPE_CHECKING:  # importlib mode does not let a test import its conftest
+    from tests.conftest import Tiny
+
+GRACE = timedelta(seconds=20)
+
+
+def revision(number: int = 1, replicas: int = 1) -> Revision:
+    return Revision(
+        deployment="shop",
+        number=number,
+        bento="tiny:v1",
+        replicas=replicas,
+        route=Route(prefix="/shop", host="shop.localhost"),
+    )
+
+
+@pytest.fixture(params=["memory", pytest.param("process", marks=pytest.mark.e2e)])
+def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]:
+    if request.param == "memory":
+        yield MemoryRuntime()
+        return
+    tiny: Tiny = request.getfixturevalue("tiny")
+    home = tiny.home(tmp_path)
+    machine = Machine(home)
+    yield ProcessRuntime(home, machine, tiny.bentoml_home)
+    for process in machine.processes():
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def eventually(claim: Callable[[], bool], within_s: float = 90) -> None:
+    deadline = time.monotonic() + within_s
+    while not claim():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
+
+
+def of(runtime: Runtime, name: str) -> list[Replica]:
+    return sorted((r for r in runtime.replicas() if r.revision == name), key=lambda r: r.index)
+
+
+def ready(runtime: Runtime, name: str) -> bool:
+    return all(r.state is ReplicaState.READY for r in of(runtime, name))
+
+
+def test_replicas_appear_at_once_become_ready_and_a_second_start_changes_nothing(runtime: Runtime) -> None:
+    assert list(runtime.replicas()) == []
+
+    runtime.start(revision(replicas=2))
+    first = of(runtime, "shop-1")
+    assert [r.index for r in first] == [0, 1]
+    assert len({r.address for r in first}) == 2
+    eventually(lambda: ready(runtime, "shop-1"))
+
+    runtime.start(revision(replicas=2))
+    again = of(runtime, "shop-1")
+    assert [(r.index, r.pid, r.address, r.restarts) for r in again] == [(r.index, r.pid, r.address, 0) for r in first]
+    said = runtime.logs("shop-1", lines=1)
+    assert {line.partition(" | ")[0] for line in said} <= {"0", "1"}
+    assert len(said) <= 2
+
+
+def test_stop_ends_one_revision_and_no_other_forgets_it_and_may_be_repeated(runtime: Runtime) -> None:
+    runtime.start(revision(1))
+    runtime.start(revision(2))
+
+    runtime.stop("shop-1", grace=GRACE)
+    runtime.stop("shop-1", grace=GRACE)
+
+    eventually(lambda: not of(runtime, "shop-1"))
+    assert [r.index for r in of(runtime, "shop-2")] == [0]
+    runtime.stop("shop-1", grace=GRACE)
+    runtime.stop("nosuch-1", grace=GRACE)
+    assert of(runtime, "shop-1") == []
+    assert runtime.logs("shop-1", lines=10) is not None  # what it said can still be read
+
+    runtime.start(revision(1))
+    assert [r.restarts for r in of(runtime, "shop-1")] == [0]
+
+
+def test_logs_of_what_never_ran_here_are_not_found(runtime: Runtime) -> None:
+    with pytest.raises(NotFound, match="shop-9 never ran here"):
+        runtime.logs("shop-9", lines=10)

@@ -1,0 +1,137 @@
+"""The virtual environment of a Bento: what decides which one it is, and when it is made again."""
+
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from noren.domain.errors import DriverError
+from noren.runtimes.environment import lock_hash, prepare, python_version
+
+OURS = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@pytest.fixture
+def bento(tmp_path: Path) -> Path:
+    """A Bento that requires nothing."""
+    folder = tmp_path / "bento"
+    (folder / "env/python").mkdir(parents=True)
+    (folder / "env/python/requirements.txt").touch()
+    (folder / "bento.yaml").write_text(f"image: {{python_version: '{OURS}'}}")
+    return folder
+
+
+def test_the_same_lock_is_the_same_environment() -> None:
+    assert lock_hash(b"a==1", "3.11", ["x.whl"]) == lock_hash(b"a==1", "3.11", ["x.whl"])
+
+
+@pytest.mark.parametrize(
+    ("requirements", "version", "wheels"),
+    [
+        (b"a==2", "3.11", ["x.whl"]),
+        (b"a==1", "3.12", ["x.whl"]),
+        (b"a==1", "3.11", ["y.whl"]),
+        (b"a==1", "3.11", []),
+        (b"a==1", "3.11", ["x.whl", "y.whl"]),
+        (b"a==13.11", "", ["x.whl"]),
+    ],
+)
+def test_whatever_changes_what_is_installed_is_another_environment(
+    requirements: bytes, version: str, wheels: list[str]
+) -> None:
+    assert lock_hash(requirements, version, wheels) != lock_hash(b"a==1", "3.11", ["x.whl"])
+
+
+@pytest.mark.parametrize("what", ["platform", "machine"])
+def test_another_platform_is_another_environment(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    here = lock_hash(b"a==1", "3.11")
+    monkeypatch.setattr(platform, what, lambda **_: "another")
+    assert lock_hash(b"a==1", "3.11") != here
+
+
+@pytest.mark.parametrize(
+    ("manifest", "version"),
+    [
+        ("image: {python_version: '3.12'}", "3.12"),
+        ("image: {python_version: 3.12}", "3.12"),
+        ("image:", OURS),
+        ("a: b", OURS),
+    ],
+)
+def test_the_python_is_the_one_that_the_bento_was_built_for(bento: Path, manifest: str, version: str) -> None:
+    (bento / "bento.yaml").write_text(manifest)
+    assert python_version(bento) == version
+
+
+def test_a_bento_without_locked_requirements_is_a_driver_error(bento: Path, tmp_path: Path) -> None:
+    (bento / "env/python/requirements.txt").unlink()
+    with pytest.raises(DriverError, match=r"no locked requirements \(env/python/requirements.txt\)") as raised:
+        prepare(bento, tmp_path / "envs")
+    assert "build it again" in raised.value.fix
+
+
+@pytest.mark.e2e
+def test_an_environment_is_made_once_and_again_only_when_it_was_interrupted(bento: Path, tmp_path: Path) -> None:
+    python = prepare(bento, tmp_path / "envs")
+    environment = python.parents[1]
+    assert subprocess.run([python, "-c", "import sys; print(sys.prefix)"], check=True, capture_output=True).stdout
+    (environment / "ours").touch()
+
+    assert prepare(bento, tmp_path / "envs") == python
+    assert (environment / "ours").exists()
+
+    (environment / ".complete").unlink()
+    shutil.rmtree(environment / "lib")
+    assert prepare(bento, tmp_path / "envs") == python
+    assert not (environment / "ours").exists()
+    assert (environment / "lib").exists()
+    assert (environment / ".complete").exists()
+
+
+@pytest.mark.e2e
+def test_replicas_that_start_together_share_one_environment(bento: Path, tmp_path: Path) -> None:
+    made: list[Path] = []
+    threads = [threading.Thread(target=lambda: made.append(prepare(bento, tmp_path / "envs"))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 3
+    assert len(set(made)) == 1
+
+
+@pytest.mark.e2e
+def test_what_uv_cannot_install_is_said_in_uvs_last_words_and_tried_again_next_time(
+    bento: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    requirements = bento / "env/python/requirements.txt"
+    requirements.write_text("nosuch @ file:///nosuch/nosuch-1.0-py3-none-any.whl\n")
+
+    with pytest.raises(DriverError, match=r"environment: Distribution not found at: file:///nosuch"):
+        prepare(bento, tmp_path / "envs")
+
+    assert "nosuch" in capfd.readouterr().err  # all of it is in the replica's log
+    assert not list((tmp_path / "envs").glob("*/.complete"))
+
+
+@pytest.mark.e2e
+def test_requirements_that_cannot_be_met_are_said_with_the_cause(
+    bento: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    (bento / "env/python/requirements.txt").write_text("a-name-that-nobody-took==1\n")
+    with pytest.raises(DriverError, match=r"No solution found .* a-name-that-nobody-took") as raised:
+        prepare(bento, tmp_path / "envs")
+    assert "hint" not in raised.value.problem
+
+
+@pytest.mark.e2e
+def test_a_python_that_is_not_there_is_said_too(bento: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+    (bento / "bento.yaml").write_text("image: {python_version: '3.99'}")
+    with pytest.raises(DriverError, match=r"uv could not make the Bento's environment: .*3\.99"):
+        prepare(bento, tmp_path / "envs")
