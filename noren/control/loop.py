@@ -9,9 +9,9 @@ import structlog
 from noren.control.ports import Store
 from noren.control.reconcile import Drivers, describe, reconcile
 from noren.control.world import World, look
+from noren.domain.actions import Action, Wait
 from noren.domain.commands import Deployment
 from noren.domain.errors import DriverError, NorenError, Stale
-from noren.domain.rollout import Action, Wait
 
 _BUSY_S, _IDLE_S = 0.5, 2.0  # between two looks, with and without a rollout under way
 _NEXT_S = 0.05  # after a step was taken, the next one is probably due

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision, Route
-from noren.domain.rollout import Counts, GateState, Weights
+from noren.domain.observation import Counts, GateState, Weights
 from noren.domain.verdict import Verdict
 
 

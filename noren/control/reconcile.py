@@ -5,26 +5,10 @@ from datetime import timedelta
 
 from noren.control.ports import Catalog, Event, FrontDoor, Gate, GateRun, Runtime, Store
 from noren.control.world import World, table
+from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
 from noren.domain.commands import Deployment, begin_queued, ended, upheld
-from noren.domain.rollout import (
-    Action,
-    Fail,
-    Finish,
-    GateState,
-    Hold,
-    Judge,
-    Observation,
-    Rollout,
-    RunGate,
-    Shift,
-    Start,
-    Stop,
-    StopGate,
-    Wait,
-    decide,
-    record,
-    uphold,
-)
+from noren.domain.observation import GateState, Observation
+from noren.domain.rollout import Rollout, decide, record, uphold
 
 _GRACE = timedelta(seconds=20)  # between SIGTERM and SIGKILL; nobody waits for an answer any more
 

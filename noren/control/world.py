@@ -8,7 +8,7 @@ from datetime import datetime
 from noren.control.ports import RUNNING_STATES, DoorView, FrontDoor, Replica, ReplicaState, Runtime, Table
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision
-from noren.domain.rollout import GateState, Observation, Weights
+from noren.domain.observation import GateState, Observation, Weights
 from noren.domain.verdict import Verdict
 
 

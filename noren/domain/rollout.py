@@ -3,32 +3,16 @@
 `decide` and `record` are pure. A tick is: look -> decide -> store what `record` returns -> act.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import Enum, auto
 
+from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
 from noren.domain.deployment import Revision
+from noren.domain.observation import Counts, GateState, Observation
 from noren.domain.verdict import Outcome, Verdict
 
 MAX_ATTEMPTS = 3  # an INVALID measurement is run again at most twice
 MIN_REQUESTS = 20  # fewer answers than this say nothing of an error rate
-
-Weights = Mapping[str, int]  # Revision.name -> per cent of traffic; revisions without traffic are absent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """Requests that the front door sent to a revision since it began to count, and the 5xx among them."""
-
-    requests: int = 0
-    errors: int = 0
-
-    def since(self, start: "Counts") -> "Counts":
-        """What came after `start`. A counter that went back was reset, so all of it is new."""
-        if self.requests < start.requests or self.errors < start.errors:
-            return self
-        return Counts(requests=self.requests - start.requests, errors=self.errors - start.errors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,121 +71,6 @@ class Rollout:
         if self.ready_at:
             return "gating"
         return "warming" if self.running_at else "starting"
-
-
-class GateState(Enum):
-    """What the gate driver says of an attempt that has no verdict yet."""
-
-    ABSENT = auto()
-    RUNNING = auto()
-    LOST = auto()  # it was started and ended without a verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """What the drivers report now, and nothing else. Keys are Revision.name."""
-
-    now: datetime
-    present: Mapping[str, int] = field(default_factory=dict)  # replicas in any state, crashed ones too
-    running: Mapping[str, int] = field(default_factory=dict)  # ... that run
-    ready: Mapping[str, int] = field(default_factory=dict)  # ... that answer, also to the front door
-    broken: Mapping[str, str] = field(default_factory=dict)  # revisions that keep crashing, and why
-    weights: Weights = field(default_factory=dict)
-    in_flight: Mapping[str, int] = field(default_factory=dict)
-    counts: Mapping[str, Counts] = field(default_factory=dict)
-    gate: GateState | Verdict = GateState.ABSENT  # of the rollout's current attempt
-
-    def exists(self, revision: Revision) -> bool:
-        """Whether anything of it is left on the machine."""
-        return self.present.get(revision.name, 0) > 0
-
-    def complete(self, revision: Revision) -> bool:
-        """Whether every replica runs."""
-        return self.running.get(revision.name, 0) >= revision.replicas
-
-    def is_ready(self, revision: Revision) -> bool:
-        """Whether every replica answers."""
-        return self.ready.get(revision.name, 0) >= revision.replicas
-
-    def idle(self, revision: Revision) -> bool:
-        """Whether nobody waits for an answer of it, now or at the next request."""
-        return not self.weights.get(revision.name) and not self.in_flight.get(revision.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Ask the runtime for every replica of the revision."""
-
-    revision: Revision
-
-
-@dataclass(frozen=True, slots=True)
-class RunGate:
-    """Begin an attempt at the gate."""
-
-    green: Revision
-    blue: Revision | None
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class StopGate:
-    """End the attempt at the gate that runs: nobody waits for its verdict any more."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """Take the gate's verdict down."""
-
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Leave it to a person."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """Move traffic. `step` is the index of the step that this is; None: not part of the way forward."""
-
-    weights: Weights
-    step: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End every replica of the revision of this name."""
-
-    revision: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing to do now; `reason` is shown to the person who watches."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """Give the rollout up: undo from here."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The rollout is over."""
-
-    succeeded: bool
-
-
-Action = Start | RunGate | StopGate | Judge | Hold | Shift | Stop | Wait | Fail | Finish
 
 
 def decide(rollout: Rollout, seen: Observation) -> Action:

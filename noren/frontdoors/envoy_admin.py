@@ -6,7 +6,7 @@ import httpx
 
 from noren.control.ports import DoorView
 from noren.domain.errors import DriverUnavailable
-from noren.domain.rollout import Counts, Weights
+from noren.domain.observation import Counts, Weights
 from noren.frontdoors.envoy_config import DIRECT, GUESTS, HTTP, Json
 
 # Names of revisions have no dot. Envoy counts everything once more as `<cluster>.external.upstream_rq_...`.

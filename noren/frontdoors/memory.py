@@ -1,5 +1,5 @@
 from noren.control.ports import DoorView, Table
-from noren.domain.rollout import Counts
+from noren.domain.observation import Counts
 
 
 class MemoryFrontDoor:

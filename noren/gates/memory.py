@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from noren.control.ports import GateRun
-from noren.domain.rollout import GateState
+from noren.domain.observation import GateState
 from noren.domain.verdict import Outcome, Verdict
 
 

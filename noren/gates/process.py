@@ -9,7 +9,7 @@ from pathlib import Path
 
 from noren.control.ports import GateRun
 from noren.domain.errors import DriverError, SpecError
-from noren.domain.rollout import GateState
+from noren.domain.observation import GateState
 from noren.domain.verdict import Verdict
 from noren.gates import files
 from noren.machine import Machine, own_environment

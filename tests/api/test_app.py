@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from noren import __version__
 from noren.api.app import make
 from noren.domain.errors import Conflict, DriverError, DriverUnavailable, NorenError, NotFound, SpecError, Stale
-from noren.domain.rollout import Counts
+from noren.domain.observation import Counts
 from noren.domain.verdict import Check, Outcome, Verdict
 
 if TYPE_CHECKING:

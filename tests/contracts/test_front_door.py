@@ -13,7 +13,7 @@ import pytest
 from noren.control.ports import DoorView, FrontDoor, Table
 from noren.domain.deployment import Route
 from noren.domain.errors import DriverUnavailable
-from noren.domain.rollout import Weights
+from noren.domain.observation import Weights
 from noren.frontdoors.envoy import EnvoyFrontDoor
 from noren.frontdoors.memory import MemoryFrontDoor
 from noren.machine import Machine, free_port

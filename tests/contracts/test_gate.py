@@ -13,7 +13,7 @@ import pytest
 from noren.control.ports import Gate, GateRun
 from noren.domain.deployment import Gates, LoadGate, Revision, Route
 from noren.domain.errors import DriverError, SpecError
-from noren.domain.rollout import GateState
+from noren.domain.observation import GateState
 from noren.domain.verdict import Outcome, Verdict
 from noren.gates.memory import MemoryGate
 from noren.gates.process import ProcessGate

@@ -11,7 +11,8 @@ from noren.control.ports import Event, Memory
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Gates, LoadGate, Revision, Route, Slo, Strategy
 from noren.domain.errors import NotFound, Stale
-from noren.domain.rollout import Counts, Rollout
+from noren.domain.observation import Counts
+from noren.domain.rollout import Rollout
 from noren.domain.verdict import Check, Outcome, Verdict
 from noren.stores.memory import MemoryStore
 from noren.stores.sql import SqlStore

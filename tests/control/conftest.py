@@ -15,7 +15,7 @@ from noren.control.use_cases import Commands
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision, Route, Strategy
 from noren.domain.errors import NotFound
-from noren.domain.rollout import Weights
+from noren.domain.observation import Weights
 from noren.domain.verdict import Outcome
 from noren.frontdoors.memory import MemoryFrontDoor
 from noren.gates.memory import MemoryGate

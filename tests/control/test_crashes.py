@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from noren.domain.errors import DriverError
-from noren.domain.rollout import Counts
+from noren.domain.observation import Counts
 from noren.domain.verdict import Outcome
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from noren.domain.deployment import Gates, LoadGate, Route, Strategy
 from noren.domain.errors import Conflict, NotFound
-from noren.domain.rollout import Counts
+from noren.domain.observation import Counts
 from noren.domain.verdict import Outcome
 
 if TYPE_CHECKING:  # importlib mode does not let a test import its conftest

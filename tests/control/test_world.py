@@ -9,7 +9,8 @@ from noren.control.ports import DoorView, Replica, ReplicaState
 from noren.control.world import World, look, table
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision, Route
-from noren.domain.rollout import Counts, GateState, Rollout
+from noren.domain.observation import Counts, GateState
+from noren.domain.rollout import Rollout
 from noren.frontdoors.memory import MemoryFrontDoor
 from noren.runtimes.memory import MemoryRuntime
 

@@ -7,27 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
 from noren.domain.deployment import Gates, LoadGate, Revision, Route, Strategy
-from noren.domain.rollout import (
-    Action,
-    Counts,
-    Fail,
-    Finish,
-    GateState,
-    Hold,
-    Judge,
-    Observation,
-    Rollout,
-    RunGate,
-    Shift,
-    Start,
-    Stop,
-    StopGate,
-    Wait,
-    decide,
-    record,
-    uphold,
-)
+from noren.domain.observation import Counts, GateState, Observation
+from noren.domain.rollout import Rollout, decide, record, uphold
 from noren.domain.verdict import Check, Outcome, Verdict, overall
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
