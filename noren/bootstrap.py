@@ -54,6 +54,7 @@ def control_plane(settings: Settings) -> ControlPlane:
         store=store,
         runtime=runtime,
         look=loop.look,
+        trouble=loop.trouble,
         home=str(settings.home),
         api_url=settings.api_url,
         front_door_url=settings.front_door_url,

@@ -31,7 +31,13 @@ class Parts:
     api_url: str
     front_door_url: str
     admin_url: str
+    trouble: Callable[[str], str | None]
     allowed_hosts: Sequence[str]
+
+    def view(self, deployment: Deployment, world: World | None = None) -> DeploymentView:
+        """The stored deployment beside what is there now."""
+        trouble = self.trouble(deployment.name)
+        return DeploymentView.of(deployment, world or self.look(), self.front_door_url, trouble)
 
 
 def make(parts: Parts) -> FastAPI:
@@ -64,17 +70,14 @@ def _add_status(app: FastAPI, parts: Parts) -> None:
             front_door=parts.front_door_url,
             admin=parts.admin_url,
             pid=os.getpid(),
-            deployments=[DeploymentView.of(d, world, parts.front_door_url) for d in parts.store.deployments()],
+            deployments=[parts.view(deployment, world) for deployment in parts.store.deployments()],
         )
 
 
 def _add_deployments(app: FastAPI, parts: Parts) -> None:
-    def view(deployment: Deployment) -> DeploymentView:
-        return DeploymentView.of(deployment, parts.look(), parts.front_door_url)
-
     @app.get(PREFIX + "/deployments/{name}", summary="One deployment")
     def get(name: str) -> DeploymentView:
-        return view(parts.store.load(name))
+        return parts.view(parts.store.load(name))
 
     @app.put(PREFIX + "/deployments/{name}", summary="Declare a deployment; begins a rollout where it differs")
     def apply(name: str, request: Request) -> AppliedView:
@@ -86,32 +89,29 @@ def _add_deployments(app: FastAPI, parts: Parts) -> None:
 
     @app.delete(PREFIX + "/deployments/{name}", status_code=202, summary="Take a deployment down")
     def delete(name: str) -> DeploymentView:
-        return view(parts.commands.remove(name))
+        return parts.view(parts.commands.remove(name))
 
 
 def _add_commands(app: FastAPI, parts: Parts) -> None:
-    def view(deployment: Deployment) -> DeploymentView:
-        return DeploymentView.of(deployment, parts.look(), parts.front_door_url)
-
     @app.post(PREFIX + "/deployments/{name}/promote", summary="Pass a held rollout, or skip the rest of the steps")
     def promote(name: str) -> DeploymentView:
-        return view(parts.commands.promote(name))
+        return parts.view(parts.commands.promote(name))
 
     @app.post(PREFIX + "/deployments/{name}/abort", summary="Undo the rollout under way")
     def abort(name: str) -> DeploymentView:
-        return view(parts.commands.abort(name))
+        return parts.view(parts.commands.abort(name))
 
     @app.post(PREFIX + "/deployments/{name}/pause", summary="Stop moving traffic")
     def pause(name: str) -> DeploymentView:
-        return view(parts.commands.pause(name))
+        return parts.view(parts.commands.pause(name))
 
     @app.post(PREFIX + "/deployments/{name}/resume", summary="Go on after a pause")
     def resume(name: str) -> DeploymentView:
-        return view(parts.commands.resume(name))
+        return parts.view(parts.commands.resume(name))
 
     @app.post(PREFIX + "/deployments/{name}/rollback", summary="Back to the previous revision, or to a given one")
     def rollback(name: str, to: Annotated[int | None, Body(embed=True, ge=1)] = None) -> DeploymentView:
-        return view(parts.commands.rollback(name, to))
+        return parts.view(parts.commands.rollback(name, to))
 
 
 def _add_history(app: FastAPI, parts: Parts) -> None:

@@ -149,10 +149,11 @@ class DeploymentView(BaseModel):
     queued: str | None
     replicas: list[ReplicaView]
     last_verdict: VerdictView | None
+    trouble: str | None  # what the machinery complains of now, and what to do
     urls: list[str]
 
     @classmethod
-    def of(cls, deployment: Deployment, world: World, front_door_url: str) -> "DeploymentView":
+    def of(cls, deployment: Deployment, world: World, front_door_url: str, trouble: str | None) -> "DeploymentView":
         """The stored deployment beside what is there now."""
         weights = dict(world.door.weights.get(deployment.name, {}))
         live = _live(deployment, weights)
@@ -166,6 +167,7 @@ class DeploymentView(BaseModel):
             queued=deployment.queued.name if deployment.queued else None,
             replicas=[ReplicaView.of(replica) for replica in world.of(deployment.name)],
             last_verdict=VerdictView.of(deployment.last_verdict) if deployment.last_verdict else None,
+            trouble=trouble,
             urls=_urls(shown, front_door_url) if shown else [],
         )
 

@@ -42,6 +42,8 @@ def _lines(view: DeploymentView) -> Iterator[tuple[str, Text]]:
         yield "replica", _replica(replica)
     if verdict := view.last_verdict:
         yield "verdict", Text.assemble(outcome(verdict.outcome), f" {verdict.revision}: {verdict.reason}")
+    if view.trouble:
+        yield "trouble", Text(view.trouble, style="red")
     yield "guests", Text("  ".join(view.urls))
 
 

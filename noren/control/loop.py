@@ -49,6 +49,10 @@ class Loop:
         with self._hands:
             return look(self._drivers.runtime, self._drivers.front_door, self._now())
 
+    def trouble(self, deployment: str) -> str | None:
+        """What its last tick complained of, if it did; the front door's trouble is everybody's."""
+        return self._said.get(deployment) or self._said.get("")
+
     def tick(self) -> float:
         """Take the next step of every deployment; return the seconds until the next tick is due."""
         with self._hands:

@@ -79,11 +79,14 @@ class ProcessRuntime:
         """See Runtime."""
         with self._lock:
             shutil.rmtree(self._folder(revision), ignore_errors=True)
+            asked = revision in self._stopping
             since = self._stopping.setdefault(revision, time.monotonic())
             overdue = time.monotonic() - since >= grace.total_seconds()
             for name in {p.name for p in self._processes(revision)}:
-                how = signal.SIGKILL if overdue else signal.SIGTERM
-                self.machine.signal(KIND, name, how, all_of_it=overdue)
+                if overdue:
+                    self.machine.signal(KIND, name, signal.SIGKILL, all_of_it=True)
+                elif not asked or not self._leaders_of(name):  # once is enough, but for children left behind
+                    self.machine.signal(KIND, name, signal.SIGTERM)
 
     def replicas(self) -> Sequence[Replica]:
         """See Runtime."""
@@ -98,6 +101,8 @@ class ProcessRuntime:
                 for name, p in leaders.items()
             ]
             replicas += [self._crashed(name, record) for name, record in wanted.items() if name not in leaders]
+            orphans = {p.name: p for p in processes if p.name not in leaders and p.name not in wanted}
+            replicas += [_running(p, ReplicaState.STOPPING, None, memory) for p in orphans.values()]
             self._misses = {p.pid: self._misses[p.pid] for p in leaders.values() if p.pid in self._misses}
             return replicas
 
@@ -182,6 +187,9 @@ class ProcessRuntime:
 
     def _leaders(self, revision: str) -> list[Marked]:
         return [p for p in self._processes(revision) if p.leads]
+
+    def _leaders_of(self, name: str) -> list[Marked]:
+        return [p for p in self.machine.processes(KIND, name) if p.leads]
 
     def _processes(self, revision: str) -> list[Marked]:
         return [p for p in self.machine.processes(KIND) if p.env.get("NOREN_REVISION") == revision]

@@ -48,6 +48,7 @@ class Plane:
             store=self.store,
             runtime=self.runtime,
             look=lambda: self.loop.look(),
+            trouble=lambda name: self.loop.trouble(name),
             home="/srv/noren",
             api_url="http://127.0.0.1:7410",
             front_door_url="http://127.0.0.1:7480",

@@ -72,6 +72,7 @@ def deployment() -> DeploymentView:
         queued=None,
         replicas=[replica],
         last_verdict=verdict,
+        trouble=None,
         urls=["http://127.0.0.1:7480/shop"],
     )
 

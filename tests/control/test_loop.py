@@ -47,6 +47,19 @@ def test_one_deployments_trouble_does_not_stop_another(
     assert (house.state("a"), house.state("b")) == ("starting", "done")
 
 
+def test_trouble_is_told_to_who_asks_until_it_is_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as broken:
+        refuse_to_start(house, broken, "a", DriverError("no", fix="mend it"))
+        house.apply("a:v1")
+        house.run(1)
+        assert house.loop.trouble("a") == "no\n  fix: mend it"
+        assert house.loop.trouble("b") is None
+
+    house.run(1)
+
+    assert house.loop.trouble("a") is None
+
+
 def test_a_bento_that_was_deleted_before_its_gate_stops_no_other_deployment(house: House) -> None:
     house.apply("a:v1")
     (house.folder / "bentos/a/v1/bento.yaml").unlink()

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
-import psutil
 import pytest
 import yaml
 
@@ -302,14 +301,6 @@ class House:
     def close(self) -> None:
         self.run("down")
         assert self.processes() == []
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs; a zombie that nobody collects does not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def write_project(folder: Path) -> Path:

@@ -18,7 +18,22 @@ if TYPE_CHECKING:  # importlib mode does not let a test import its conftest
 
 pytestmark = pytest.mark.e2e
 
-FIVE_LINES = "name: echo\nbento: echo:v1\n"
+# Behind each mistake what is said of it.
+MISTAKES = """\
+name: Echo!  # name: String should match pattern
+bento: echo:v1
+replicas: 0  # replicas: Input should be greater than or equal to 1
+replcas: 2  # replcas: unknown field
+slo:
+  p95_ms: fast  # slo.p95_ms: Input should be a valid number
+gates:
+  load:
+    rate: -1  # gates.load.rate: Input should be greater than 0
+strategy:
+  steps: [50, 10]  # strategy.steps: steps rise
+  bake: 5  # strategy.bake: a duration is a number with a unit
+env: {NOREN_HOME: x}  # env: 'NOREN_HOME' is no name
+"""
 
 
 # Input
@@ -36,35 +51,35 @@ def test_an_unknown_bento_is_refused_with_those_that_are_built(open_house: House
     assert open_house.look("nobody") == {}
 
 
+def test_every_mistake_in_a_deployment_file_is_told_by_line_and_field(open_house: House, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(MISTAKES)
+
+    said = open_house.run("apply", file, expect=2).err
+
+    for line, mistake in enumerate(MISTAKES.splitlines(), start=1):
+        if told := mistake.partition("# ")[2]:
+            assert f"{file}:{line}: {told}" in said
+    assert "fix: `noren schema` describes every field" in said
+
+
 @pytest.mark.parametrize(
-    ("text", "where", "problem"),
+    ("text", "told"),
     [
-        ("name: echo\nbento: [echo\n", "3", "not YAML"),
-        ("name: echo\n\tbento: echo\n", "2", "not YAML"),
-        ("", "1", "the file:"),
-        ("- name: echo\n", "1", "the file:"),
-        ("name: echo\n", "1", "bento: Field required"),
-        ("name: Echo!\nbento: echo\n", "1", "name: String should match pattern"),
-        (FIVE_LINES + "replicas: 0\n", "3", "replicas: Input should be greater than or equal to 1"),
-        (FIVE_LINES + "replcas: 2\n", "3", "replcas: unknown field"),
-        (FIVE_LINES + "slo:\n  p95_ms: fast\n", "4", "slo.p95_ms: Input should be a valid number"),
-        (FIVE_LINES + "gates:\n  load:\n    rate: -1\n", "5", "gates.load.rate: Input should be greater than 0"),
-        (FIVE_LINES + "gates:\n  load: maybe\n", "4", "gates.load:"),
-        (FIVE_LINES + "gates: {load: {locustfile: no.py}}\n", "3", "gates.load.locustfile:"),
-        (FIVE_LINES + "strategy:\n  steps: [50, 10]\n", "4", "strategy.steps: steps rise"),
-        (FIVE_LINES + "strategy:\n  bake: 5\n", "4", "strategy.bake: a duration is a number with a unit"),
-        (FIVE_LINES + "env: {NOREN_HOME: x}\n", "1", "env: 'NOREN_HOME' is no name"),
+        ("name: echo\nbento: [echo\n", "3: not YAML"),
+        ("name: echo\n\tbento: echo\n", "2: not YAML"),
+        ("", "1: the file: "),
+        ("- name: echo\n", "1: the file: "),
+        ("name: echo\n", "1: bento: Field required"),
     ],
 )
-def test_a_bad_deployment_file_is_refused_by_file_line_and_field(
-    open_house: House, tmp_path: Path, text: str, where: str, problem: str
-) -> None:
+def test_a_file_that_is_no_deployment_is_told_by_line(open_house: House, tmp_path: Path, text: str, told: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
 
     said = open_house.run("apply", file, expect=2).err
 
-    assert f"{file}:{where}: {problem}" in said
+    assert f"{file}:{told}" in said
     assert "fix: " in said
 
 
@@ -96,7 +111,7 @@ def test_a_route_of_another_deployment_is_refused(serving: House) -> None:
 
 
 def test_a_deployment_that_is_not_there_is_said_so(open_house: House) -> None:
-    for verb in ("status", "watch", "promote", "abort", "rollback", "pause", "resume", "delete", "gate", "logs"):
+    for verb in ("status", "rollback", "logs", "delete"):
         said = open_house.run(verb, "nobody", expect=3).err
         assert "nobody" in said
         assert "fix: " in said
@@ -146,25 +161,25 @@ def test_the_port_of_another_home_is_refused_with_that_home(open_house: House, h
     assert f"fix: stop it with `NOREN_HOME={open_house.home} noren down`" in said
 
 
-@pytest.mark.parametrize("port", ["http", "0", "70000"])
-def test_a_bad_setting_is_refused_by_its_name(house: House, port: str) -> None:
-    said = house.run("up", expect=2, NOREN_PORT=port).err
+def test_a_bad_setting_is_refused_by_its_name(house: House) -> None:
+    said = house.run("up", expect=2, NOREN_PORT="70000").err
 
     assert "setting port:" in said
     assert "fix: correct NOREN_PORT" in said
 
 
-@pytest.mark.parametrize("verb", [["up"], ["train", "echo"]])
-@pytest.mark.parametrize("place", ["file/x", "file", "/proc/x"])
+@pytest.mark.parametrize(
+    ("verb", "place"), [("up", "file/x"), ("up", "file"), ("up", "/proc/x"), ("train echo", "file/x")]
+)
 def test_a_home_that_cannot_be_written_is_refused_by_its_path(
-    house: House, tmp_path: Path, place: str, verb: list[str]
+    house: House, tmp_path: Path, verb: str, place: str
 ) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "echo.py").touch()
     home = tmp_path / place
 
-    said = house.run(*verb, expect=5, cwd=tmp_path, NOREN_HOME=str(home)).err
+    said = house.run(*verb.split(), expect=5, cwd=tmp_path, NOREN_HOME=str(home)).err
 
     assert f"{home} cannot be written: " in said
     assert "fix: make it writable, or set NOREN_HOME to another folder" in said
@@ -177,19 +192,15 @@ def test_down_with_nothing_running_is_no_error(house: House, tmp_path: Path) -> 
     assert house.run("down", NOREN_HOME=str(tmp_path / "file" / "x")).out == "nothing was running\n"
 
 
-@pytest.mark.parametrize(
-    "verb",
-    ["status", "watch", "gate", "logs", "revisions", "promote", "abort", "rollback", "pause", "resume", "delete"],
-)
-def test_every_verb_says_how_to_start_a_server_that_does_not_run(house: House, verb: str) -> None:
-    said = house.run(verb, "echo", expect=5).err
+def test_every_verb_says_how_to_start_a_server_that_does_not_run(house: House) -> None:
+    file = str(house.declare("echo:v1"))
+    looking = ["status", "watch echo", "gate echo", "logs echo", "revisions echo"]
+    steering = ["promote echo", "abort echo", "rollback echo", "pause echo", "resume echo", "delete echo"]
 
-    assert "no control plane answers at http://127.0.0.1:" in said
-    assert "fix: start it with `noren up`" in said
-
-
-def test_apply_says_how_to_start_a_server_that_does_not_run(house: House) -> None:
-    assert "fix: start it with `noren up`" in house.apply("echo:v1", "--wait", expect=5).err
+    for asked in [house.begin(*verb.split()) for verb in [*looking, *steering, f"apply {file} --wait"]]:
+        said = house.end(asked, expect=5).err
+        assert "no control plane answers at http://127.0.0.1:" in said
+        assert "fix: start it with `noren up`" in said
 
 
 def test_two_ups_at_once_both_end_well_and_leave_one_server(house: House) -> None:
@@ -212,7 +223,7 @@ def test_a_bento_that_fails_to_import_is_undone_with_the_last_line_of_its_log(se
 
     green = serving.look()["rollout"]["green"]
     assert f"{green} keeps crashing: " in said
-    assert "ModuleNotFoundError: No module named 'sqlalchemy'" in said
+    assert "No module named 'sqlalchemy'" in said
     assert "No module named 'sqlalchemy'" in serving.run("logs", "echo").out
     assert traffic.failures == []
     assert list(traffic.served_by) == [serving.live()[0]]
@@ -233,14 +244,15 @@ def test_a_bento_that_dies_at_the_first_request_never_gets_a_guest(serving: Hous
     with serving.traffic() as traffic:
         said = serving.apply("echo:mortal", "--wait", expect=1).out
 
-    assert "failed its gate: POST /say: " in said or "became unhealthy" in said or "keeps crashing" in said
+    # The gate's verdict, unless a health check was faster.
+    assert "failed its gate: POST /say: " in said or "became unhealthy" in said
     assert traffic.failures == []
     assert list(traffic.served_by) == [serving.live()[0]]
     serving.until(serving.settled)
 
 
 def test_a_bento_that_is_much_slower_fails_the_load_gate(serving: House) -> None:
-    load = {"rate": 10, "warmup": "1s", "duration": "3s"}
+    load = {"rate": 12, "warmup": "0s", "duration": "2s"}
 
     said = serving.apply("echo:slow", "--wait", expect=1, gates={"load": load}).out
 

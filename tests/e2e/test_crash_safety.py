@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import psutil
 import pytest
 
@@ -105,14 +106,14 @@ def test_a_killed_worker_comes_back_within_its_replica(serving: House) -> None:
     worker = _worker(leader)
 
     os.kill(worker.pid, signal.SIGKILL)
-    serving.until(lambda: serving.ask().status_code == 200 and not worker.is_running())
+    serving.until(lambda: serving.ask().status_code == 200 and worker.pid != _worker(leader).pid)
 
     assert serving.leader("replica").pid == leader
     serving.until(serving.settled)
 
 
 def test_a_killed_front_door_comes_back_with_the_same_weights(serving: House) -> None:
-    serving.apply("echo:v2", strategy={"step_wait": "1s"})
+    serving.apply("echo:v2", strategy={"step_wait": "4s"})
     serving.until_state(*SHIFTING)
     serving.run("pause", "echo")
     weights = serving.weights()
@@ -133,12 +134,12 @@ def test_a_killed_front_door_comes_back_with_the_same_weights(serving: House) ->
 def test_down_and_up_brings_the_live_revision_back(serving: House) -> None:
     live, weights = serving.live(), serving.weights()
 
-    for _ in range(3):  # more than the short lives in a row that make a crash loop
-        serving.run("down")
-        assert serving.processes() == []
-        serving.up()
-        serving.until(serving.settled, within=5)
+    serving.run("down")
+    assert serving.processes() == []
+    serving.up()
+    serving.until(serving.settled)
 
+    assert serving.look()["replicas"][0]["restarts"] == 0  # it was ended on purpose: that is no crash
     assert serving.live() == live
     assert serving.weights() == weights
     assert serving.ask().json() == {"text": "hello"}
@@ -158,15 +159,12 @@ def test_down_in_the_middle_of_a_rollout_ends_everything_and_up_ends_the_rollout
 
 
 def _history(house: House) -> list[tuple[str, str]]:
-    import httpx
-
     events = httpx.get(f"{house.api}/deployments/echo/events", trust_env=False).json()
     return [(event["kind"], event["message"]) for event in events]
 
 
 def _worker(leader: int) -> psutil.Process:
     """The process that answers requests: the child that has BentoML's worker as its program."""
-    (worker,) = [
-        child for child in psutil.Process(leader).children(recursive=True) if "worker" in " ".join(child.cmdline())
-    ]
-    return worker
+    children = psutil.Process(leader).children(recursive=True)
+    living = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return next(child for child in living if "worker" in " ".join(child.cmdline()))

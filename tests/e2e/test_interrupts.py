@@ -72,7 +72,7 @@ def test_a_server_in_the_foreground_is_ended_by_ctrl_c_and_by_down(house: House)
         house.until(lambda: house.weights() == {} and house.run("status", expect=None).code == 0)
         assert house.leader("server").pid == server.pid
         if ending == "ctrl-c":
-            house.interrupt(server)
+            house.interrupt(server, expect=0)
             assert house.processes("server") == []
         house.run("down")
         assert house.processes() == []

@@ -208,3 +208,21 @@ def test_a_log_that_grew_too_long_is_rotated_at_the_next_start(stage: Stage) -> 
     assert (stage.home / "logs/shop-2.0.log.1").stat().st_size == 10_000_000
     eventually(lambda: 0 < log.stat().st_size < 10_000)
     assert not [line for line in stage.runtime.logs("shop-2", lines=100) if "xxx" in line]
+
+
+def test_children_that_outlive_a_stopped_leader_are_seen_and_ended_too(stage: Stage) -> None:
+    stage.runtime.start(SOUND)
+    eventually(lambda: stage.state() is ReplicaState.READY)
+    leader = stage.replica().pid
+    assert leader
+    os.kill(leader, signal.SIGKILL)
+
+    stage.runtime.stop("shop-1", grace=timedelta(seconds=60))
+    eventually(lambda: not stage.runtime.replicas() or stage.state() is ReplicaState.STOPPING)
+
+    def ended() -> bool:
+        stage.runtime.stop("shop-1", grace=timedelta(seconds=60))
+        return not stage.runtime.replicas()
+
+    eventually(ended, within_s=10)
+    assert not stage.pids()
