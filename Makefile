@@ -19,8 +19,9 @@ setup: $(filter .uv/bin/uv,$(UV))  ## the project-local environment, with locked
 demo: setup  ## from training to a promoted, load-tested Bento (STOP=1 stops everything afterwards)
 	@STOP=$(STOP) $(RUN) python -m demo
 
+# Most tests wait for processes, so a few at a time fit on two cores; those of one file stay together.
 test: check  ## everything that CI runs
-	$(RUN) pytest
+	$(RUN) pytest -n 3 --dist loadfile
 
 check: setup  ## formatting, lint, types, import rules
 	$(RUN) ruff format --check .

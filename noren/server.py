@@ -5,6 +5,7 @@ import json
 import logging
 import logging.handlers
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -37,6 +38,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     (home / "server.json").write_text(json.dumps({"api": chosen.api_url, "pid": os.getpid()}))
+    # uvicorn ends on SIGTERM and then raises it once more: by default that would end us before the loop has.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     ticking = threading.Thread(target=plane.loop.run, name="loop")
     ticking.start()
     try:

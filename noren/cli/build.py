@@ -20,8 +20,11 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Build a versioned Bento into the BentoML store of this home, with `bentoml build`."""
-    argv = [sys.executable, "-m", "bentoml", "build", "--output", "tag", *_source(what)]
-    code, said = run([*argv, *(["--version", version] if version else [])], settings.load(), quiet=True)
+    context, bentofile = _source(what)
+    argv = [sys.executable, "-m", "bentoml", "build", "--output", "tag", *bentofile]
+    if version:
+        argv += ["--version", version]
+    code, said = run([*argv, "."], settings.load(), folder=context, quiet=True)
     tag = said.strip().rpartition("__tag__:")[2] if "__tag__:" in said else ""
     if code or not tag:
         raise SpecError(f"`bentoml build` of {what!r} failed (exit code {code})", fix="see its message above")
@@ -31,16 +34,17 @@ def build(
     return None
 
 
-def _source(what: str) -> list[str]:
-    """Arguments of `bentoml build`. A Bento of the shop is built from the root, which is its build context."""
+def _source(what: str) -> tuple[Path, list[str]]:
+    """The build context, and which bentofile. A Bento of the shop is built from the root, which is its context."""
+    here = Path()
     if Path(what).is_file():
-        return ["--bentofile", what, "."]
+        return here, ["--bentofile", what]
     for place in (Path("bentos") / what, Path(what)):
         if place.parts[:1] == ("bentos",) and (place / "bentofile.yaml").is_file():
-            return ["--bentofile", str(place / "bentofile.yaml"), "."]
+            return here, ["--bentofile", str(place / "bentofile.yaml")]
     if not Path(what).is_dir():
         raise SpecError(
             f"there is neither bentos/{what}/bentofile.yaml nor a folder {what!r} here",
             fix="run this in the project's root, or name the folder of a BentoML project",
         )
-    return [what]
+    return Path(what), []

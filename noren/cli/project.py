@@ -17,12 +17,12 @@ def environment(settings: Settings) -> dict[str, str]:
     return {"MLFLOW_TRACKING_URI": tracking, **os.environ, **ours}
 
 
-def run(argv: Sequence[str], settings: Settings, *, quiet: bool = False) -> tuple[int, str]:
-    """Run a command in the current folder, its output shown as it comes unless `quiet`.
+def run(argv: Sequence[str], settings: Settings, *, folder: Path | None = None, quiet: bool = False) -> tuple[int, str]:
+    """Run a command in `folder`, the current one by default, its output shown as it comes unless `quiet`.
 
     Returns its exit code and what it wrote to standard output.
     """
-    process = subprocess.Popen(list(argv), env=environment(settings), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(list(argv), env=environment(settings), cwd=folder, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     lines = []
     try:

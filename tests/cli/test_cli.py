@@ -230,15 +230,16 @@ def bundles(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("what", "arguments"),
     [
-        ("sentiment", ["--bentofile", "bentos/sentiment/bentofile.yaml", "."]),
-        ("bentos/sentiment", ["--bentofile", "bentos/sentiment/bentofile.yaml", "."]),
-        ("bentos/sentiment/bentofile.yaml", ["--bentofile", "bentos/sentiment/bentofile.yaml", "."]),
-        (".", ["."]),
-        ("elsewhere", ["elsewhere"]),
+        ("sentiment", ["--bentofile", "bentos/sentiment/bentofile.yaml"]),
+        ("bentos/sentiment", ["--bentofile", "bentos/sentiment/bentofile.yaml"]),
+        ("bentos/sentiment/bentofile.yaml", ["--bentofile", "bentos/sentiment/bentofile.yaml"]),
+        (".", []),
+        ("elsewhere", []),
     ],
 )
 def test_what_is_built_is_a_bento_of_the_shop_or_a_folder(bundles: Path, what: str, arguments: list[str]) -> None:
-    assert build._source(what) == arguments
+    context = Path(what) if not arguments else Path()  # a bundle's context is the root, where we are
+    assert build._source(what) == (context, arguments)
 
 
 @pytest.mark.parametrize("what", ["nosuch", "../nosuch", "bentos/nosuch"])

@@ -145,6 +145,11 @@ class House:
         }
     )
 
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=10, trust_env=False))
+
+    def __post_init__(self) -> None:
+        self.machine = Machine(self.home)
+
     @property
     def environment(self) -> dict[str, str]:
         ports = {name: str(port) for name, port in self.ports.items()}
@@ -219,7 +224,7 @@ class House:
     def look(self, name: str = "echo") -> dict[str, Any]:
         """The deployment as the API has it now; {} while it does not say."""
         try:
-            answer = httpx.get(f"{self.api}/deployments/{name}", timeout=5, trust_env=False)
+            answer = self.http.get(f"{self.api}/deployments/{name}")
         except httpx.HTTPError:
             return {}
         found: dict[str, Any] = answer.json()
@@ -233,7 +238,7 @@ class House:
         began = time.monotonic()
         while not claim():
             assert time.monotonic() < began + within, f"never came true; at last: {json.dumps(self.look(), indent=1)}"
-            time.sleep(0.02)
+            time.sleep(0.1)  # every look makes the control plane look too, on the same cores
         return time.monotonic() - began
 
     def until_state(self, *states: str, within: float = 30.0) -> str:
@@ -258,7 +263,7 @@ class House:
         """The split of traffic in the words of Envoy's admin page; {} while it does not answer."""
         try:
             url = f"http://127.0.0.1:{self.ports['NOREN_ADMIN_PORT']}/config_dump?resource=dynamic_route_configs"
-            dump = httpx.get(url, timeout=5, trust_env=False).raise_for_status().json()
+            dump = self.http.get(url).raise_for_status().json()
         except httpx.HTTPError:
             return {}
         routes = [
@@ -276,7 +281,7 @@ class House:
         }
 
     def ask(self) -> httpx.Response:
-        return httpx.post(self.url, json={"text": "hello"}, timeout=10, trust_env=False)
+        return self.http.post(self.url, json={"text": "hello"})
 
     def traffic(self, rate: float = 20.0) -> Traffic:
         return Traffic(self.url, rate=rate)
@@ -284,7 +289,7 @@ class House:
     # Processes
 
     def processes(self, kind: str | None = None) -> list[Marked]:
-        return Machine(self.home).processes(kind)
+        return self.machine.processes(kind)
 
     def leader(self, kind: str, revision: str | None = None) -> Marked:
         (found,) = [

@@ -8,11 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import psutil
 import pytest
-
-from noren.machine import Machine
 
 if TYPE_CHECKING:  # importlib mode does not let a test import its conftest
     from tests.e2e.conftest import House
@@ -150,7 +147,7 @@ def test_down_in_the_middle_of_a_rollout_ends_everything_and_up_ends_the_rollout
     serving.until_state(*SHIFTING)
 
     serving.run("down")
-    assert Machine(serving.home).processes() == []
+    assert serving.processes() == []
     serving.up()
 
     serving.until_state("done", "undone")
@@ -159,7 +156,7 @@ def test_down_in_the_middle_of_a_rollout_ends_everything_and_up_ends_the_rollout
 
 
 def _history(house: House) -> list[tuple[str, str]]:
-    events = httpx.get(f"{house.api}/deployments/echo/events", trust_env=False).json()
+    events = house.http.get(f"{house.api}/deployments/echo/events").json()
     return [(event["kind"], event["message"]) for event in events]
 
 

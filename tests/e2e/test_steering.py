@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,9 +120,7 @@ def test_promote_skips_the_waiting_that_is_left(serving: House) -> None:
     assert serving.live()[1] == "echo:v2"
 
 
-def test_a_rollback_while_blue_is_warm_is_by_weights_only(
-    serving: House, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_rollback_while_blue_is_warm_is_by_weights_only(serving: House) -> None:
     blue = serving.live()[0]
     with serving.traffic(rate=50) as traffic:
         serving.apply("echo:v2", strategy={"step_wait": "0s", "bake": "60s"})
@@ -132,15 +129,14 @@ def test_a_rollback_while_blue_is_warm_is_by_weights_only(
         serving.until(lambda: traffic.answers[-1].revision == green)
         replicas = {p.pid for p in serving.processes("replica")}
 
-        asked = time.monotonic()
         serving.run("rollback", "echo")
+        taken = time.monotonic()
         serving.until(lambda: serving.weights() == {blue: 100})
         still_there = {p.pid for p in serving.processes("replica")} & replicas
         serving.until(serving.settled)
 
     last_of_green = max(answer.at for answer in traffic.answers if answer.revision == green)
-    record_property("rollback_while_warm_s", round(last_of_green - asked, 2))
-    assert last_of_green - asked < 3.0
+    assert last_of_green - taken < 1.0
     assert still_there
     assert traffic.failures == []
     assert serving.live()[0] == blue
