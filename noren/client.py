@@ -1,6 +1,7 @@
 """The REST API as Python. The command line goes through it, so there is one writer."""
 
 import re
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -35,6 +36,17 @@ class Client:
             return str(httpx.get(f"{self.url}/livez", timeout=2.0, trust_env=False).json()["home"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return ""
+
+    def require_home(self, home: Path) -> bool:
+        """Whether the control plane of `home` answers. Raises DriverError when it is another home's that does."""
+        theirs = self.home()
+        if theirs and theirs != str(home):
+            raise DriverError(
+                f"{self.url} is the control plane of {theirs}, not of {home}",
+                fix=f"stop it with `NOREN_HOME={theirs} noren down`, or speak to it with NOREN_HOME={theirs}; "
+                "NOREN_PORT, NOREN_FRONT_DOOR_PORT and NOREN_ADMIN_PORT let both run",
+            )
+        return bool(theirs)
 
     def status(self) -> StatusView:
         """Everything at once."""

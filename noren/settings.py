@@ -96,13 +96,13 @@ def _url(host: str, port: int) -> str:
 
 
 def writable_home(home: Path) -> Path:
-    """Make the home folder. Raises DriverError when it cannot be written."""
+    """Make the home folder, hidden from Bentos and commits. Raises DriverError when it cannot be written."""
     try:
         (home / "logs").mkdir(parents=True, exist_ok=True)
         home.chmod(0o700)  # environment variables of services are in here
-        probe = home / ".writable"
-        probe.touch()
-        probe.unlink()
+        # In a project's folder, neither a Bento nor a commit may take our state in.
+        for name in (".bentoignore", ".gitignore"):
+            (home / name).write_text("*\n")
     except OSError as error:
         raise DriverError(
             f"{home} cannot be written: {error.strerror}", fix="make it writable, or set NOREN_HOME to another folder"

@@ -131,3 +131,16 @@ def test_a_home_that_cannot_be_written_is_a_driver_error(tmp_path: Path) -> None
     with pytest.raises(DriverError, match="cannot be written") as raised:
         settings.writable_home(tmp_path / "file/home")
     assert "NOREN_HOME" in raised.value.fix
+
+
+def test_state_inside_a_project_gets_into_no_bento_and_no_commit(tmp_path: Path) -> None:
+    from bentoml._internal.bento.build_config import BentoPathSpec
+
+    home = settings.writable_home(tmp_path / ".noren")
+    (home / "noren.db").touch()
+    everything = BentoPathSpec(include=["*"], exclude=[], ctx_dir=str(tmp_path))
+
+    assert everything.includes("service.py")
+    assert not everything.includes(".noren/noren.db")
+    assert not everything.includes(".noren/bentoml/bentos/x/y/bento.yaml")
+    assert (home / ".gitignore").read_text() == "*\n"

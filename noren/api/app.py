@@ -84,7 +84,7 @@ def _add_deployments(app: FastAPI, parts: Parts) -> None:
         if name != request.spec.name:
             raise SpecError(f"the address says {name!r}, the body {request.spec.name!r}", fix="use one name")
         applied = parts.commands.apply(request.revision())
-        revision = RevisionView.of(applied.revision)
+        revision = RevisionView.of(applied.revision, applied.deployment)
         return AppliedView(changed=applied.changed, revision=revision, deployment=name)
 
     @app.delete(PREFIX + "/deployments/{name}", status_code=202, summary="Take a deployment down")
@@ -117,7 +117,8 @@ def _add_commands(app: FastAPI, parts: Parts) -> None:
 def _add_history(app: FastAPI, parts: Parts) -> None:
     @app.get(PREFIX + "/deployments/{name}/revisions", summary="Every revision, oldest first")
     def revisions(name: str) -> list[RevisionView]:
-        return [RevisionView.of(revision) for revision in parts.store.revisions(name)]
+        deployment = parts.store.load(name)
+        return [RevisionView.of(revision, deployment) for revision in parts.store.revisions(name)]
 
     @app.get(PREFIX + "/deployments/{name}/verdicts", summary="Every verdict, oldest first")
     def verdicts(name: str) -> list[VerdictView]:

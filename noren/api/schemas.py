@@ -24,9 +24,10 @@ class RevisionView(BaseModel):
     workers: int
     env: list[str]
     steps: list[int]
+    promoted: bool  # whether it ever got through a rollout
 
     @classmethod
-    def of(cls, revision: Revision) -> "RevisionView":
+    def of(cls, revision: Revision, deployment: Deployment) -> "RevisionView":
         """From the domain."""
         return cls(
             name=revision.name,
@@ -36,6 +37,7 @@ class RevisionView(BaseModel):
             workers=revision.workers,
             env=sorted(revision.env),
             steps=list(revision.strategy.steps),
+            promoted=revision.number in deployment.promoted,
         )
 
 
@@ -148,6 +150,7 @@ class DeploymentView(BaseModel):
     rollout: RolloutView | None
     queued: str | None
     replicas: list[ReplicaView]
+    ready: bool  # whether every replica of the live revision answers, also to the front door
     last_verdict: VerdictView | None
     trouble: str | None  # what the machinery complains of now, and what to do
     urls: list[str]
@@ -160,12 +163,13 @@ class DeploymentView(BaseModel):
         shown = live or (deployment.rollout.green if deployment.rollout else None)
         return cls(
             name=deployment.name,
-            live=RevisionView.of(live) if live else None,
+            live=RevisionView.of(live, deployment) if live else None,
             previous=deployment.previous.name if deployment.previous else None,
             weights=weights,
             rollout=RolloutView.of(deployment.rollout) if deployment.rollout else None,
             queued=deployment.queued.name if deployment.queued else None,
             replicas=[ReplicaView.of(replica) for replica in world.of(deployment.name)],
+            ready=bool(live and world.observation(deployment.name).is_ready(live)),
             last_verdict=VerdictView.of(deployment.last_verdict) if deployment.last_verdict else None,
             trouble=trouble,
             urls=_urls(shown, front_door_url) if shown else [],

@@ -26,8 +26,11 @@ _COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.HOLD: "yellow", 
 
 
 def client() -> Client:
-    """The control plane of these settings."""
-    return Client(settings.load().api_url)
+    """The control plane of this home. Raises DriverError when that of another home has our port."""
+    chosen = settings.load()
+    control = Client(chosen.api_url)
+    control.require_home(chosen.home)
+    return control
 
 
 def only_name(name: str | None, chosen: Client) -> str:

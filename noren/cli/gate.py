@@ -46,14 +46,17 @@ def _print(verdict: VerdictView) -> None:
 
 
 def _print_arms(figures: Mapping[str, float]) -> None:
-    """Green beside blue, where a check measured both; then what belongs to neither."""
+    """Green beside blue, where a check measured both; then how the load generator did."""
     names = [key.removeprefix("green_") for key in figures if key.startswith("green_")]
     if not names:
         return
-    table = Table("", "green", "blue", box=None)
+    table = Table("  ", "green", "blue", "ratio", box=None)
     for name in names:
-        blue = figures.get(f"blue_{name}")
-        table.add_row(f"   {name}", f"{figures[f'green_{name}']:.6g}", "" if blue is None else f"{blue:.6g}")
+        ratio = figures.get(f"{name.removesuffix('_ms')}_ratio")
+        cells = [figures.get(f"green_{name}"), figures.get(f"blue_{name}")]
+        shown = ["" if value is None else f"{value:.1f}".removesuffix(".0") for value in cells]
+        table.add_row(f"   {name}", *shown, "" if ratio is None else f"{ratio:.2f}x")
     out.print(table)
-    rest = [f"{key} {value:.4g}" for key, value in figures.items() if not key.startswith(("green_", "blue_"))]
-    out.print("   " + "   ".join(rest))
+    if {"generator_cpu", "dispatch_lag_p99_ms"} <= figures.keys():
+        cpu, lag_ms = figures["generator_cpu"], figures["dispatch_lag_p99_ms"]
+        out.print(f"   the load generator used {cpu:.0%} of a core and sent at most {lag_ms:.1f} ms late (p99)")

@@ -7,15 +7,17 @@ from typing import Annotated
 import typer
 
 from noren import settings
-from noren.api.schemas import RevisionView
-from noren.cli.console import OptionalName, client, only_name
+from noren.api.schemas import DeploymentView
+from noren.cli.console import OptionalName, client, errors, only_name
 from noren.domain.errors import NotFound
 from noren.machine import tail
 
 
 def logs(
     name: OptionalName = None,
-    revision: Annotated[int | None, typer.Option(help="its number; the newest by default")] = None,
+    revision: Annotated[
+        int | None, typer.Option(help="its number; by default that of the rollout under way, or the live one")
+    ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="how many of each replica")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until Ctrl-C")] = False,
     server: Annotated[bool, typer.Option("--server", help="the control plane's own log")] = False,
@@ -27,7 +29,8 @@ def logs(
         return
     control = client()
     name = only_name(name, control)
-    number = revision or _newest(control.revisions(name)[-1:], name)
+    number = revision or _current(control.deployment(name))
+    errors.print(f"{name}-{number}:", style="bold")
     shown: list[str] = []
     while True:
         now = control.logs(name, number, lines=lines)
@@ -40,10 +43,14 @@ def logs(
         time.sleep(0.5)
 
 
-def _newest(revisions: list[RevisionView], name: str) -> int:
-    if not revisions:
-        raise NotFound(f"{name} has no revision", fix="`noren apply` makes one")
-    return revisions[0].number
+def _current(view: DeploymentView) -> int:
+    """The revision that a person asks about: green while it is on its way, else what serves, else what failed."""
+    rollout = view.rollout
+    if view.live and not (rollout and rollout.active):
+        return view.live.number
+    if rollout is None:
+        raise NotFound(f"{view.name} has no revision", fix="`noren apply` makes one")
+    return int(rollout.green.rpartition("-")[2])
 
 
 def _added(before: list[str], now: list[str]) -> list[str]:

@@ -39,7 +39,8 @@ def run(argv: Sequence[str], settings: Settings, *, folder: Path | None = None, 
 def module(kind: str, name: str) -> str:
     """The module `<kind>.<name>` of the project. Raises SpecError, naming what there is."""
     folder = Path(kind)
-    known = sorted(p.stem for p in folder.glob("[a-z]*.py") if p.stem not in ("datasets", "__init__"))
+    # Helpers of the scripts lie beside them.
+    known = sorted(p.stem for p in folder.glob("[a-z]*.py") if "__main__" in p.read_text(errors="replace"))
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or not (folder / f"{name}.py").is_file():
         raise SpecError(
             f"there is no {folder / name}.py here (known: {', '.join(known) or 'none'})",

@@ -13,10 +13,11 @@ def revisions(name: OptionalName = None, as_json: AsJson = False) -> None:
     if as_json:
         return print_json(found)
     view = control.deployment(name)
-    table = Table("revision", "bento", "replicas", "workers", "traffic", box=None)
+    table = Table("revision", "bento", "replicas", "workers", "promoted", "traffic", box=None)
     for revision in found:
         share = view.weights.get(revision.name)
         traffic = f"{share} %" if share else ""
-        table.add_row(revision.name, revision.bento, str(revision.replicas), str(revision.workers), traffic)
+        promoted = "yes" if revision.promoted else ""
+        table.add_row(revision.name, revision.bento, str(revision.replicas), str(revision.workers), promoted, traffic)
     out.print(table)
     return None

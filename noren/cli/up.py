@@ -30,7 +30,7 @@ def up(
     chosen = settings.load()
     began = time.monotonic()
     with _one_at_a_time(chosen):
-        running = _of_this_home(chosen)
+        running = Client(chosen.api_url).require_home(chosen.home)
         if not running:
             _refuse_taken_ports(chosen)
             _start(chosen, foreground=foreground)
@@ -45,21 +45,6 @@ def _one_at_a_time(chosen: Settings) -> Iterator[None]:
     with (settings.writable_home(chosen.home) / "up.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when we die, or become the server
         yield
-
-
-def _of_this_home(chosen: Settings) -> bool:
-    """Whether this home's control plane answers. Raises DriverError when another home's has our port."""
-    client = Client(chosen.api_url)
-    if not client.running():
-        return False
-    home = client.home()
-    if home != str(chosen.home):
-        raise DriverError(
-            f"port {chosen.port} is taken by the control plane of {home}",
-            fix=f"stop it with `NOREN_HOME={home} noren down`, or set NOREN_PORT, "
-            "NOREN_FRONT_DOOR_PORT and NOREN_ADMIN_PORT to run both",
-        )
-    return True
 
 
 def _refuse_taken_ports(chosen: Settings) -> None:
@@ -96,6 +81,7 @@ def _start(chosen: Settings, *, foreground: bool) -> None:
             pid = machine.start(argv, kind="server", name="server", log=log, env=env)
         _wait_for_server(chosen, pid, log)
         _wait_for_front_door(chosen)
+        _wait_for_live(chosen)
     except KeyboardInterrupt:
         from noren.bootstrap import end, stop_everything  # half a second of imports
 
@@ -137,6 +123,16 @@ def _wait_for_server(chosen: Settings, pid: int, log: Path) -> None:
 )
 def _wait_for_front_door(chosen: Settings) -> None:
     Client(chosen.api_url).status()
+
+
+def _wait_for_live(chosen: Settings) -> None:
+    """Return when what was live is live again, or after a while: a replica that cannot start is no reason to hang."""
+    control, deadline = Client(chosen.api_url), time.monotonic() + _WITHIN_S
+    while time.monotonic() < deadline:
+        if all(view.ready or view.live is None for view in control.status().deployments):
+            return
+        time.sleep(0.2)
+    out.print("not every live replica is ready yet: `noren status` shows them")
 
 
 def _report(chosen: Settings, *, already: bool, seconds: float, as_json: bool) -> None:

@@ -20,6 +20,7 @@ class Deployment:
     name: str
     live: Revision | None = None  # what the last successful rollout left serving
     previous: Revision | None = None  # what served before it
+    promoted: tuple[int, ...] = ()  # numbers of the revisions that ever got through a rollout
     rollout: Rollout | None = None  # the current one, or the last one that ended
     last_verdict: Verdict | None = None
     queued: Revision | None = None  # applied during a rollout: it begins when that one has ended
@@ -71,7 +72,9 @@ def ended(deployment: Deployment, *, succeeded: bool) -> Deployment:
     """Draw the conclusion of a rollout that has just ended."""
     if not succeeded or deployment.rollout is None:
         return deployment
-    return replace(deployment, live=deployment.rollout.green, previous=deployment.live)
+    green = deployment.rollout.green
+    promoted = tuple(sorted({*deployment.promoted, green.number}))
+    return replace(deployment, live=green, previous=deployment.live, promoted=promoted)
 
 
 def promote(deployment: Deployment) -> Deployment:
@@ -125,9 +128,15 @@ def rollback(
     """Go back to the previous revision, or to number `to`: by weights alone while it is warm.
 
     revisions  every revision ever made of the deployment, by number
+    Only what was promoted once may come back without asking the gate again.
     Raises NotFound when there is no revision `to`, Conflict when there is nothing to go back to.
     """
     active = deployment.active
+    if active and active.trusted:
+        raise Conflict(
+            f"{deployment.name} is going back to {active.green.name} already ({active.phase})",
+            fix=f"`noren watch {deployment.name}` follows it; `noren abort {deployment.name}` calls it off",
+        )
     if active and not active.released and (to is None or (active.blue and active.blue.number == to)):
         return abort(deployment, now, reason="rolled back by a person")
     target = _target(deployment, revisions, to)
@@ -146,6 +155,11 @@ def _target(deployment: Deployment, revisions: Mapping[int, Revision], to: int |
     target = revisions[to] if to is not None else deployment.previous
     if target is None:
         raise Conflict(f"{deployment.name} has no previous revision", fix=f"see `noren revisions {deployment.name}`")
+    if target.number not in deployment.promoted:
+        raise Conflict(
+            f"{target.name} was never promoted, so nothing speaks for it",
+            fix=f"apply it again to have it judged; `noren revisions {deployment.name}` shows the promoted ones",
+        )
     if deployment.live and target.number == deployment.live.number:
         raise Conflict(f"{target.name} is the live revision", fix=f"see `noren revisions {deployment.name}`")
     return target

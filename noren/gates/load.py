@@ -157,7 +157,7 @@ def _error_faults(measured: Measured, green: Samples, blue: Samples | None, slo:
             yield f"all {sent} requests of {endpoint} failed: {_worst(green)}"
     # Blue answered the same load, or is not there to blame the machine for.
     if green.dropped and not (blue and blue.dropped):
-        yield f"green left so many requests unanswered that {green.dropped} more could not be sent"
+        yield f"green is too slow for this load: {green.dropped} requests could not be sent, so many were open"
 
 
 def _failed(samples: Samples, endpoint: int) -> tuple[int, int]:

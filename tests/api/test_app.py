@@ -53,6 +53,7 @@ def test_an_apply_is_answered_with_the_revision_and_again_with_no_change(plane: 
             "workers": 1,
             "env": ["A", "B"],
             "steps": [10, 50, 100],
+            "promoted": False,
         },
     }
     assert again.json() == first.json() | {"changed": False}

@@ -71,6 +71,7 @@ def deployment() -> DeploymentView:
         rollout=rollout,
         queued=None,
         replicas=[replica],
+        ready=True,
         last_verdict=verdict,
         trouble=None,
         urls=["http://127.0.0.1:7480/shop"],
@@ -155,6 +156,12 @@ def test_following_long_logs_is_quick() -> None:
     assert logs._added(before, [*before[5:], *("0 | new" for _ in range(5))]) == ["0 | new"] * 5
 
 
-def test_the_newest_revision_is_the_one_whose_logs_are_shown() -> None:
-    made = RevisionView(name="shop-7", number=7, bento="shop:v1", replicas=1, workers=1, env=[], steps=[100])
-    assert logs._newest([made], "shop") == 7
+@pytest.mark.parametrize(("active", "number"), [(True, 4), (False, 7)])
+def test_logs_are_those_of_green_while_it_is_on_its_way_and_else_of_what_serves(active: bool, number: int) -> None:
+    view = deployment()
+    live = RevisionView(
+        name="shop-7", number=7, bento="shop:v1", replicas=1, workers=1, env=[], steps=[100], promoted=True
+    )
+    assert view.rollout
+    rollout = view.rollout.model_copy(update={"green": "shop-4", "active": active})
+    assert logs._current(view.model_copy(update={"live": live, "rollout": rollout})) == number

@@ -39,6 +39,7 @@ ROLLOUTS: dict[str, Rollout | None] = {
     "baking": BAKING,
     "releasing": RELEASED,
     "undoing": UNDOING,
+    "going back": replace(STARTING, green=OLD, trusted=True),
     "first, baking": replace(BAKING, blue=None),
     "first, gating": replace(GATING, blue=None),
 }
@@ -49,6 +50,7 @@ RULES: dict[str, dict[str, str]] = {
     "promote": {
         **dict.fromkeys(["at rest", "done", "undone"], NONE_UNDER_WAY),
         **dict.fromkeys(["starting", "gating", "first, gating"], "shop-3 has not been judged yet"),
+        "going back": "shop-1 has not been judged yet",
         "held": "approved=True",
         **dict.fromkeys(["approved", "shifting", "baking", "releasing", "first, baking"], "rushed=True"),
         "undoing": "shop-3 is being undone: too slow",
@@ -56,6 +58,7 @@ RULES: dict[str, dict[str, str]] = {
     "abort": {
         **dict.fromkeys(["at rest", "done", "undone"], NONE_UNDER_WAY),
         **dict.fromkeys(["starting", "gating", "held", "approved", "shifting", "baking", "first, gating"], ABORTED),
+        "going back": ABORTED,
         "releasing": "shop-3 is promoted and blue is being stopped",
         "undoing": "failure=too slow",
         "first, baking": "shop-3 is the first revision: there is nothing to go back to",
@@ -73,6 +76,7 @@ RULES: dict[str, dict[str, str]] = {
         **dict.fromkeys(["starting", "gating", "held", "approved", "shifting", "baking"], ROLLED_BACK),
         "first, gating": ROLLED_BACK,
         "releasing": "a rollout of shop-3 is under way",
+        "going back": "shop is going back to shop-1 already (starting)",
         "undoing": "failure=too slow",
         "first, baking": "shop-3 is the first revision: there is nothing to go back to",
     },
@@ -81,12 +85,14 @@ RULES: dict[str, dict[str, str]] = {
         **dict.fromkeys(["starting", "gating", "held", "approved", "shifting", "baking"], ROLLED_BACK),
         "first, gating": "shop-2 is the live revision",
         "releasing": "shop-2 is the live revision",
+        "going back": "shop is going back to shop-1 already (starting)",
         "undoing": "failure=too slow",
         "first, baking": "shop-2 is the live revision",
     },
     "rollback to the first": {
         **dict.fromkeys(ROLLOUTS, "a rollout of shop-3 is under way"),
         **dict.fromkeys(["at rest", "done", "undone"], "green=shop-1"),
+        "going back": "shop is going back to shop-1 already (starting)",
     },
 }
 VERBS: dict[str, Callable[[Deployment], Deployment]] = {
@@ -101,7 +107,7 @@ VERBS: dict[str, Callable[[Deployment], Deployment]] = {
 
 
 def deployment(rollout: Rollout | None = None, **changes: object) -> Deployment:
-    made = Deployment(name="shop", live=BLUE, previous=OLD, rollout=rollout, revisions=3, version=5)
+    made = Deployment(name="shop", live=BLUE, previous=OLD, promoted=(1, 2), rollout=rollout, revisions=3, version=5)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -131,6 +137,11 @@ def test_a_rollback_to_a_number_that_was_never_made_is_not_found(to: int) -> Non
 def test_a_rollback_of_the_only_revision_has_nowhere_to_go() -> None:
     with pytest.raises(Conflict, match="shop has no previous revision"):
         commands.rollback(deployment(previous=None), NOON, revisions=REVISIONS)
+
+
+def test_a_revision_that_was_never_promoted_does_not_come_back_without_its_gate() -> None:
+    with pytest.raises(Conflict, match="shop-3 was never promoted"):
+        commands.rollback(deployment(), NOON, revisions=REVISIONS, to=3)
 
 
 def test_promote_and_abort_of_a_held_rollout_end_the_pause_or_not() -> None:
@@ -169,7 +180,7 @@ def test_apply_at_rest_begins_and_during_a_rollout_queues() -> None:
 def test_an_end_moves_live_and_previous_only_when_it_succeeded() -> None:
     assert ended(deployment(BAKING), succeeded=False) == deployment(BAKING)
     after = ended(deployment(BAKING), succeeded=True)
-    assert (after.live, after.previous) == (GREEN, BLUE)
+    assert (after.live, after.previous, after.promoted) == (GREEN, BLUE, (1, 2, 3))
 
 
 def test_remove_forgets_all_wishes_but_not_the_number_of_revisions() -> None:

@@ -119,7 +119,7 @@ def test_arms_that_cannot_be_compared_judge_nobody(green: Samples, blue: Samples
         ),
         (arm(10, errors=10), "10 of 10 requests failed"),
         (arm(200, errors=200), "200 of 200 requests failed"),  # stopped early: blue did more
-        (replace(arm(), dropped=1), "green left so many requests unanswered"),
+        (replace(arm(), dropped=1), "green is too slow for this load"),
         (arm(ms=61), "p50 61.0 ms is over its limit of 60 ms"),
         (arm(slow=40, slow_ms=151), "p95 151.0 ms is over its limit of 150 ms"),
         (arm(slow=8, slow_ms=401), "p99 401.0 ms is over its limit of 400 ms"),
