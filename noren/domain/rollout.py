@@ -138,7 +138,9 @@ def _too_many_errors(rollout: Rollout, seen: Observation) -> str | None:
         return None
     name, limit = rollout.green.name, rollout.green.slo.error_rate
     counts = seen.counts.get(name, Counts()).since(rollout.counted_from)
-    if counts.requests >= MIN_REQUESTS and counts.errors > limit * counts.requests:
+    # As in the gate, one error is forgiven among few requests, unless none is allowed at all.
+    allowed = max(1.0, limit * counts.requests) if limit else 0.0
+    if counts.requests >= MIN_REQUESTS and counts.errors > allowed:
         return f"{name} answered {counts.errors} of {counts.requests} guests with 5xx (limit {limit:.2%})"
     return None
 

@@ -268,6 +268,9 @@ def _explain(path: Path, node: yaml.Node | None, error: ValidationError) -> Spec
         place = tuple(part for part in one["loc"] if part != "LoadGate" and not str(part).startswith("literal["))
         if "literal_error" in one["type"] and len(place) == 2:
             continue
+        if one["type"] == "model_type" and not place:
+            lines.append(f"{path}:1: the file is empty, or no mapping of fields: begin with `name:`")
+            continue
         message = one["msg"].removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown field")
         lines.append(f"{path}:{_line(node, place)}: {'.'.join(map(str, place)) or 'the file'}: {message}")
     return SpecError("\n".join(lines), fix="`noren schema` describes every field")

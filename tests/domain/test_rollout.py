@@ -158,8 +158,10 @@ def test_a_paused_rollout_does_not_move_but_still_fails() -> None:
 def test_errors_of_guests_fail_the_rollout_and_those_before_its_first_guest_do_not_count() -> None:
     shifting = passed(step=0, step_at=NOON, counted_from=Counts(requests=1000, errors=500))
     few = Counts(requests=1010, errors=510)
+    one = Counts(requests=1050, errors=501)
     many = Counts(requests=1100, errors=505)
     assert isinstance(decide(shifting, seen(on_green=10, counts=few)), Wait)
+    assert isinstance(decide(shifting, seen(on_green=10, counts=one)), Wait)
     assert isinstance(decide(shifting, seen(on_green=10, counts=many)), Fail)
 
 

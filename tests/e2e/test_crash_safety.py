@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import psutil
 import pytest
 
@@ -103,7 +104,8 @@ def test_a_killed_worker_comes_back_within_its_replica(serving: House) -> None:
     worker = _worker(leader)
 
     os.kill(worker.pid, signal.SIGKILL)
-    serving.until(lambda: serving.ask().status_code == 200 and worker.pid != _worker(leader).pid)
+    # BentoML starts another worker after some seconds, in which the replica takes requests and answers none.
+    serving.until(lambda: _answers(serving) and worker.pid != _worker(leader).pid, within=60)
 
     assert serving.leader("replica").pid == leader
     serving.until(serving.settled)
@@ -158,6 +160,13 @@ def test_down_in_the_middle_of_a_rollout_ends_everything_and_up_ends_the_rollout
 def _history(house: House) -> list[tuple[str, str]]:
     events = house.http.get(f"{house.api}/deployments/echo/events").json()
     return [(event["kind"], event["message"]) for event in events]
+
+
+def _answers(house: House) -> bool:
+    try:
+        return house.ask().status_code == 200
+    except httpx.TimeoutException:
+        return False
 
 
 def _worker(leader: int) -> psutil.Process:

@@ -76,7 +76,7 @@ def test_a_server_in_the_foreground_is_ended_by_ctrl_c_and_by_down(house: House)
             assert house.processes("server") == []
         house.run("down")
         assert house.processes() == []
-    house.end(server, expect=-15)
+    house.end(server, expect=0)
 
 
 @pytest.mark.parametrize("after_s", [0.3, 1.0, 1.8, 2.6])
