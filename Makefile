@@ -20,8 +20,10 @@ demo: setup  ## from training to a promoted, load-tested Bento (STOP=1 stops eve
 	@STOP=$(STOP) $(RUN) python -m demo
 
 # Most tests wait for processes, so a few at a time fit on two cores; those of one file stay together.
+# The quiet ones measure, and run alone.
 test: check  ## everything that CI runs
-	$(RUN) pytest -n 3 --dist loadfile
+	$(RUN) pytest -n 3 --dist loadfile -m "not quiet"
+	$(RUN) pytest -m quiet
 
 check: setup  ## formatting, lint, types, import rules
 	$(RUN) ruff format --check .

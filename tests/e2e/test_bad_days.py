@@ -68,8 +68,8 @@ def test_every_mistake_in_a_deployment_file_is_told_by_line_and_field(open_house
     [
         ("name: echo\nbento: [echo\n", "3: not YAML"),
         ("name: echo\n\tbento: echo\n", "2: not YAML"),
-        ("", "1: the file: "),
-        ("- name: echo\n", "1: the file: "),
+        ("", "1: the file is empty"),
+        ("- name: echo\n", "1: the file is empty, or no mapping"),
         ("name: echo\n", "1: bento: Field required"),
     ],
 )
@@ -251,6 +251,7 @@ def test_a_bento_that_dies_at_the_first_request_never_gets_a_guest(serving: Hous
     serving.until(serving.settled)
 
 
+@pytest.mark.quiet
 def test_a_bento_that_is_much_slower_fails_the_load_gate(serving: House) -> None:
     load = {"rate": 12, "warmup": "0s", "duration": "2s"}
 

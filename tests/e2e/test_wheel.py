@@ -10,7 +10,7 @@ from uv import find_uv_bin
 
 from noren.machine import Machine, free_port
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.quiet]
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = """

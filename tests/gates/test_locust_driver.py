@@ -24,7 +24,7 @@ from noren.domain.verdict import Check, Outcome
 from noren.gates import files, load
 from noren.gates.duet import Measured, Plan, Target, read_measured, write_plan
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.quiet]
 
 USER = """
     import random
