@@ -1,10 +1,8 @@
 """The control plane's own process: one per home, its API in front, its loop in a thread."""
 
 import fcntl
-import json
 import logging
 import logging.handlers
-import os
 import signal
 import sys
 import threading
@@ -37,7 +35,6 @@ def main() -> None:
         sys.exit(f"noren: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    (home / "server.json").write_text(json.dumps({"api": chosen.api_url, "pid": os.getpid()}))
     # uvicorn ends on SIGTERM and then raises it once more: by default that would end us before the loop has.
     signal.signal(signal.SIGTERM, lambda *_: None)
     ticking = threading.Thread(target=plane.loop.run, name="loop")

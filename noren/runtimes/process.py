@@ -82,10 +82,12 @@ class ProcessRuntime:
             asked = revision in self._stopping
             since = self._stopping.setdefault(revision, time.monotonic())
             overdue = time.monotonic() - since >= grace.total_seconds()
-            for name in {p.name for p in self._processes(revision)}:
+            processes = self._processes(revision)
+            led = {p.name for p in processes if p.leads}
+            for name in {p.name for p in processes}:
                 if overdue:
                     self.machine.signal(KIND, name, signal.SIGKILL, all_of_it=True)
-                elif not asked or not self._leaders_of(name):  # once is enough, but for children left behind
+                elif not asked or name not in led:  # once is enough, but for children left behind
                     self.machine.signal(KIND, name, signal.SIGTERM)
 
     def replicas(self) -> Sequence[Replica]:
@@ -187,9 +189,6 @@ class ProcessRuntime:
 
     def _leaders(self, revision: str) -> list[Marked]:
         return [p for p in self._processes(revision) if p.leads]
-
-    def _leaders_of(self, name: str) -> list[Marked]:
-        return [p for p in self.machine.processes(KIND, name) if p.leads]
 
     def _processes(self, revision: str) -> list[Marked]:
         return [p for p in self.machine.processes(KIND) if p.env.get("NOREN_REVISION") == revision]
