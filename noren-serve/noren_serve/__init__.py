@@ -1,0 +1,3 @@
+"""noren-serve: the same Bento, several times faster."""
+
+__version__ = "0.1.0"
