@@ -1,0 +1,92 @@
+"""noren-serve: serve a Bento. See `noren-serve --help`."""
+
+import math
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from noren_serve import forking, supervisor
+from noren_serve.options import Options, parse
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run until told to end. Exit codes: 0 after SIGTERM, 1 failed, 2 usage, 69 not supported."""
+    options = parse(argv)
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    _share_cores(options.workers or 1)
+    folder = None
+    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):  # before anyone imports prometheus_client
+        folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="noren-serve-")
+    try:
+        code = _run(options)
+    finally:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+    if code == forking.UNSUPPORTED and options.fallback:
+        _fall_back(options)
+    sys.exit(code)
+
+
+def _run(options: Options) -> int:
+    try:
+        # A port that is taken is told before anything is loaded.
+        known = options.port is not None
+        listener = supervisor.bind(options.host or "127.0.0.1", options.port or 0, options.backlog) if known else None
+        loaded = forking.preload(options) if _may_fork(options) else None
+        if loaded is None and "bentoml" in sys.modules:
+            return _start_again(listener)
+        return supervisor.Supervisor(options, listener, loaded).run()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+
+
+def _may_fork(options: Options) -> bool:
+    if options.preload == "auto":
+        return (options.workers or 1) > 1 and sys.platform == "linux"
+    return options.preload == "always"
+
+
+def _start_again(listener: "supervisor.socket.socket | None") -> NoReturn:
+    """Become a supervisor that has loaded nothing: what was loaded here cannot be shared."""
+    supervisor.say("loading left threads or open files behind, so each worker loads its own copy")
+    if listener:
+        listener.close()
+    arguments = [*sys.argv[1:], "--preload", "never"]
+    os.execv(sys.executable, [sys.executable, "-m", "noren_serve", *arguments])  # noqa: S606  no shell on purpose
+
+
+def _fall_back(options: Options) -> NoReturn:
+    supervisor.say("falling back to `bentoml serve`")
+    argv = ["serve", options.target, "--host", options.host or "127.0.0.1"]
+    argv += ["--port", str(options.port)] if options.port is not None else []
+    argv += ["--api-workers", str(options.workers)] if options.workers else []
+    argv += ["--working-dir", options.working_dir] if options.working_dir else []
+    os.execv(sys.executable, [sys.executable, "-m", "bentoml", *argv])  # noqa: S606
+
+
+def _share_cores(workers: int) -> None:
+    """Each worker gets its part of the cores; numeric libraries would start a thread for every core in each."""
+    if any(os.environ.get(name) for name in _THREADS):
+        return
+    cores, share = os.cpu_count() or 1, max(1, _cores() // workers)
+    if share < cores:
+        os.environ.update(dict.fromkeys(_THREADS, str(share)))
+
+
+def _cores() -> int:
+    """Cores that this process may use: its affinity, and the quota of its cgroup (version 2)."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(affinity, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no limit ("max"), or another system
+        return affinity
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The access log: one JSON object a line, cheap enough to stay on."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/-_.~:,;=+@() ")
+
+
+class AccessLog:
+    """Collects the lines of one turn of the event loop and writes them at its end, in one call."""
+
+    def __init__(self, skip: Sequence[str] = (), out: TextIO | None = None) -> None:
+        self._skip, self._out = tuple(skip), out or sys.stdout
+        self._lines: list[str] = []
+        self._second, self._stamp = 0, ""
+        self._known: dict[str, str] = {}  # paths as JSON strings
+
+    def write(self, scope: Any, status: int, seconds: float, sizes: tuple[int, int], ids: tuple[str, str]) -> None:
+        """Note one request.
+
+        sizes  bytes of the request's and of the response's body, as far as known
+        ids    request id and W3C trace id, "" where there is none
+        """
+        path = scope["path"]
+        if path.startswith(self._skip):
+            return
+        client = scope.get("client")
+        line = (
+            f'{{"time":"{self._now()}","client":"{client[0] if client else ""}","method":"{scope["method"]}",'
+            f'"path":{self._text(path)},"status":{status},"ms":{seconds * 1000:.3f},'
+            f'"request_bytes":{sizes[0]},"response_bytes":{sizes[1]},"request_id":{self._text(ids[0])}'
+        )
+        self._lines.append(f'{line},"trace_id":{self._text(ids[1])}}}\n' if ids[1] else f"{line}}}\n")
+        if len(self._lines) == 1:
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what is collected."""
+        lines, self._lines = self._lines, []
+        try:
+            self._out.write("".join(lines))
+            self._out.flush()
+        except (OSError, ValueError):  # a full disk or a closed pipe must not end the service
+            return
+
+    def _now(self) -> str:
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._stamp}.{int((now - second) * 1000):03d}Z"
+
+    def _text(self, text: str) -> str:
+        """`text` as a JSON string. What a client sends may hold quotes and line breaks."""
+        known = self._known.get(text)
+        if known is None:
+            if _PLAIN.issuperset(text):
+                known = f'"{text}"'
+            else:
+                known = json.dumps(text)
+            if len(text) < 64 and len(self._known) < 64 and text.startswith("/"):
+                self._known[text] = known
+        return known

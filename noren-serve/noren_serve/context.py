@@ -1,0 +1,53 @@
+"""BentoML's request context (`bentoml.Context`), made only as far as it is used."""
+
+from typing import Any
+
+from bentoml._internal.context import ServiceContext, _request_var, _response_var
+from starlette.requests import Request
+
+
+class LazyResponse:
+    """Stands for a ResponseContext until someone looks at it: few endpoints do, and making one takes a while."""
+
+    __slots__ = ("_real",)
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_real", None)
+
+    @property
+    def used(self) -> bool:
+        """Whether anyone looked."""
+        return self._real is not None
+
+    async def run_background(self) -> None:
+        """Run the tasks that the endpoint left for after the answer."""
+        await self._made().background()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._made(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._made(), name, value)
+
+    def _made(self) -> Any:
+        if self._real is None:
+            object.__setattr__(self, "_real", ServiceContext.ResponseContext())
+        return self._real
+
+
+class LazyRequest(Request):
+    """A request whose body has already been read."""
+
+    @property
+    def metadata(self) -> Any:
+        """BentoML's name for the headers."""
+        return self.headers
+
+
+def enter(scope: Any, receive: Any, body: bytes) -> LazyResponse:
+    """Make the request known to `bentoml.Context`. Each request has a task of its own, so nothing is undone."""
+    request, response = LazyRequest(scope, receive), LazyResponse()
+    request._body = body  # type: ignore[attr-defined]
+    _request_var.set(request)
+    _response_var.set(response)  # type: ignore[arg-type]
+    return response

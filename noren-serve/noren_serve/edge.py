@@ -1,0 +1,235 @@
+"""What every request passes: limits, ids, metrics, the access log, and a last resort for what escapes.
+
+One class instead of five middlewares: each layer of ASGI middleware wraps `send` once more, and together they
+cost BentoML more than most models.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import getrandbits
+from time import perf_counter
+from typing import Any
+
+from bentoml._internal.context import trace_context
+
+from noren_serve import answers
+from noren_serve.access_log import AccessLog
+from noren_serve.batching import Overloaded
+from noren_serve.endpoint import Endpoint
+from noren_serve.metrics import Traffic
+
+logger = logging.getLogger("bentoml.serve")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may take. 0 or None: no limit."""
+
+    timeout_s: float | None
+    max_body: int
+    max_concurrency: int  # ours: 503, which a proxy retries elsewhere
+    traffic_concurrency: int | None  # BentoML's `traffic.max_concurrency`: 429
+    free_paths: frozenset[str]  # health checks and metrics pass also when all is full
+
+
+class TooLarge(Exception):  # noqa: N818
+    """The body is larger than allowed."""
+
+
+class HungUp(Exception):  # noqa: N818
+    """The client went away before its request was whole."""
+
+
+class Edge:
+    """The ASGI application that the server calls."""
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        endpoints: Mapping[str, Endpoint],
+        admit: Mapping[str, Callable[[], None]],
+        limits: Limits,
+        traffic: Traffic | None,
+        log: AccessLog | None,
+        finished: Callable[[], None],
+    ) -> None:
+        self._app, self._endpoints, self._admit = app, endpoints, admit
+        self._limits, self._traffic, self._log, self._finished = limits, traffic, log, finished
+        self._in_flight = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            app = self._traffic.families if self._traffic and scope["type"] == "websocket" else self._app
+            return await app(scope, receive, send)
+        start = perf_counter()
+        path = scope["path"]
+        if self._traffic and path != "/metrics":
+            self._traffic.begin(path)
+        request = _Request(scope, receive, send)
+        self._in_flight += 1
+        try:
+            await self._serve(request, path)
+        finally:
+            self._in_flight -= 1
+            self._finished()
+            seconds = perf_counter() - start
+            # A client that left before an answer is counted as nginx does.
+            status = request.status or 499
+            if self._traffic and path != "/metrics":
+                self._traffic.end(path, status, seconds)
+            if self._log:
+                sizes = (request.length, request.sent)
+                self._log.write(scope, status, seconds, sizes, (request.id.decode("latin-1"), request.trace_id))
+        return None
+
+    async def _serve(self, request: "_Request", path: str) -> None:
+        try:
+            if not self._admitted(path):
+                return await self._refuse(request, path)
+            if admit := self._admit.get(path):
+                admit()
+            if self._limits.max_body and request.length > self._limits.max_body:
+                raise TooLarge
+            # Until the answer begins; a stream may take as long as it likes.
+            async with asyncio.timeout(self._limits.timeout_s) as request.timer:
+                endpoint = self._endpoints.get(path) if request.scope["method"] == "POST" else None
+                if endpoint is not None and endpoint.takes(request.content_type):
+                    body = await self._body(request)
+                    request.status, request.sent = await endpoint(
+                        request.scope, request.receive, request.send, body, request.span_id
+                    )
+                else:
+                    await self._app(request.scope, request.counted(self._limits.max_body), request.noting)
+        except TimeoutError:
+            if not request.status and request.timer is not None and request.timer.expired():
+                text = f"Not able to process the request in {self._limits.timeout_s} seconds"
+                return await request.answer(504, {"error": text})
+            await self._failed(request)
+        except Overloaded as error:
+            await request.answer(503, {"error": str(error)}, answers.retry_after(error.retry_after_s))
+        except TooLarge:
+            text = f"the body is larger than {self._limits.max_body} bytes"
+            await request.answer(413, {"error": text}, [(b"connection", b"close")])
+        except HungUp:
+            return None
+        except Exception:  # noqa: BLE001  nothing may leave a client without an answer
+            await self._failed(request)
+        return None
+
+    def _admitted(self, path: str) -> bool:
+        limits = self._limits
+        if limits.traffic_concurrency and self._in_flight > limits.traffic_concurrency:
+            return path in limits.free_paths
+        if limits.max_concurrency and self._in_flight > limits.max_concurrency:
+            return path in limits.free_paths
+        return True
+
+    async def _refuse(self, request: "_Request", path: str) -> None:  # noqa: ARG002
+        if self._limits.traffic_concurrency and self._in_flight > self._limits.traffic_concurrency:
+            return await request.answer(429, {"error": "Too many requests"})
+        return await request.answer(503, {"error": "too many requests in flight; try again"}, answers.retry_after(1))
+
+    async def _body(self, request: "_Request") -> bytes:
+        """The whole body. Raises TooLarge, HungUp."""
+        message = await request.receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            parts, size = [body], len(body)
+            while message.get("more_body"):
+                message = await request.receive()
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if self._limits.max_body and size > self._limits.max_body:
+                    raise TooLarge
+            body = b"".join(parts)
+        if message["type"] == "http.disconnect":
+            raise HungUp
+        request.length = len(body)
+        return body
+
+    async def _failed(self, request: "_Request") -> None:
+        logger.exception("Exception on %s [%s]", request.scope["path"], request.scope["method"])
+        if request.status:
+            raise ConnectionAbortedError("the answer had begun")  # the server closes the connection
+        await request.answer(500, {"error": answers.UNEXPECTED})
+
+
+class _Request:
+    """One HTTP request on its way: what its head says, and what has been answered so far."""
+
+    __slots__ = (
+        "content_type", "id", "length", "receive", "scope", "send", "sent", "span_id", "status", "timer", "trace_id",
+    )  # fmt: skip
+
+    def __init__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope, self.receive, self.send = scope, receive, send
+        self.content_type, self.length, self.trace_id, self.id = b"application/json", 0, "", b""
+        self.status = self.sent = 0
+        self.timer: asyncio.Timeout | None = None
+        traceparent = b""
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                self.content_type = value
+            elif name == b"content-length":
+                self.length = int(value) if value.isdigit() else 0
+            elif name == b"x-request-id":
+                self.id = value
+            elif name == b"traceparent":
+                traceparent = value
+        number = getrandbits(64)
+        self.span_id = b"%016x" % number
+        self.id = self.id or self.span_id
+        trace_context.request_id = number
+        if traceparent:
+            self.trace_id = _join_trace(scope)
+
+    async def answer(self, status: int, content: Any, headers: answers.Headers | None = None) -> None:
+        """Answer with JSON, unless an answer has begun."""
+        if not self.status:
+            self.status = status
+            extra = [(b"x-bentoml-request-id", self.span_id), *(headers or [])]
+            self.sent = await answers.send_json(self.send, status, content, extra)
+
+    async def noting(self, message: Any) -> None:
+        """Send, and take down what is sent."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self.timer is not None and not self.timer.expired():
+                self.timer.reschedule(None)
+        elif message["type"] == "http.response.body":
+            self.sent += len(message.get("body", b""))
+        await self.send(message)
+
+    def counted(self, limit: int) -> Any:
+        """`receive` that ends when the body grows too large."""
+        if not limit or self.length:
+            return self.receive  # of a known length, which has been checked
+        size = 0
+
+        async def receive() -> Any:
+            nonlocal size
+            message = await self.receive()
+            size += len(message.get("body", b""))
+            if size > limit:
+                raise TooLarge
+            return message
+
+        return receive
+
+
+def _join_trace(scope: Any) -> str:
+    """Continue the caller's W3C trace, so that what the service calls next belongs to it; returns its id.
+
+    Without an exporter nothing is recorded. With one, OpenTelemetry's own middleware has been here first.
+    """
+    from opentelemetry import context, propagate, trace
+
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    if not trace.get_current_span().get_span_context().is_valid:
+        context.attach(propagate.extract(headers))
+    span = trace.get_current_span().get_span_context()
+    return format(span.trace_id, "032x") if span.is_valid else ""

@@ -1,0 +1,164 @@
+"""One API of a service, in the common case: a JSON body comes in, one whole answer goes out.
+
+BentoML rebuilds signatures, wrappers and JSON schemas for each request. They never change, so they are
+looked up once here. Whatever is not this common case is left to BentoML's own code (see app.py).
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from _bentoml_impl.serde import ALL_SERDE
+from _bentoml_sdk.io_models import ARGS, KWARGS, IODescriptor, IOMixin, IORootModel
+from bentoml._internal.context import request_tempdir_pool
+from bentoml._internal.utils.http import set_cookies
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from noren_serve.answers import BrokenJson, Headers, encode, problem, send_body
+from noren_serve.context import enter
+
+_FORMS = frozenset({b"multipart/form-data", b"application/x-www-form-urlencoded", b"application/vnd.bentoml+pickle"})
+_PLAIN = (dict, list, int, float, tuple, type(None))  # what can never be rendered as text
+_JSON = ALL_SERDE["application/json"]
+
+
+def is_common(method: Any) -> bool:
+    """Whether the method's declaration lets its JSON requests be served here."""
+    spec = method.input_spec
+    raw_file = issubclass(spec, IORootModel) and bool(spec.multipart_fields)
+    own = spec.from_http_request.__func__ is not IOMixin.from_http_request.__func__ or (
+        spec.model_validate_json.__func__
+        not in (BaseModel.model_validate_json.__func__, IORootModel.model_validate_json.__func__)
+    )
+    return not (raw_file or own or method.is_stream or "{" in method.route)
+
+
+class Endpoint:
+    """Serves the common requests of one method.
+
+    call    runs the method with (args, kwargs, gone) and gives its result
+    server  value of the header of that name
+    """
+
+    def __init__(self, method: Any, call: Callable[..., Awaitable[Any]], context: Any, server: bytes) -> None:
+        self._call, self._context, self._ctx_param = call, context, method.ctx_param
+        self._read = _reader(method.input_spec)
+        self._output: type[IODescriptor] = method.output_spec
+        self._is_model = not issubclass(self._output, IORootModel) and not self._output.multipart_fields
+        self._is_root = issubclass(self._output, IORootModel)
+        self._type = self._output.mime_type()
+        # BentoML builds the JSON schema of the output for each response, only to ask for this.
+        self._output.mime_type = staticmethod(lambda value=self._type: value)  # type: ignore[method-assign,assignment]
+        self._server = (b"server", server)
+        self._own_mime = (b"content-type", self._with_charset(self._type).encode())
+        self.path = method.route
+
+    def takes(self, content_type: bytes) -> bool:
+        """Whether a body of this type is read as JSON; BentoML does that with all it does not know."""
+        return content_type.partition(b";")[0].strip().lower() not in _FORMS
+
+    async def __call__(self, scope: Any, receive: Any, send: Any, body: bytes, request_id: bytes) -> tuple[int, int]:
+        """Answer the request; returns status and bytes of the body."""
+        context = enter(scope, receive, body)
+        headers: Headers = [self._server, (b"x-bentoml-request-id", request_id)]
+        try:
+            args, kwargs = self._read(body)
+            if self._ctx_param is not None:
+                kwargs[self._ctx_param] = self._context
+            output = await self._call(args, kwargs, _hung_up(receive))
+            answer = await self._answer(output)
+            if self._ctx_param is not None:
+                answer = self._with_context(answer)
+            if isinstance(answer, Response):
+                sent = await self._send_response(answer, scope, receive, send, headers)
+            else:
+                await send_body(send, 200, answer, [self._own_mime, *headers])
+                sent = 200, len(answer)
+        except Exception as error:  # noqa: BLE001  every failure of an endpoint is an answer
+            status, content, extra = problem(error, scope)
+            body = encode(content)
+            await send_body(send, status, body, [(b"content-type", b"application/json"), *headers, *extra])
+            sent = status, len(body)
+        if context.used:
+            await context.run_background()
+        if "temp_dir" in scope["state"]:
+            request_tempdir_pool.release(scope["state"]["temp_dir"])
+        return sent
+
+    async def _answer(self, output: Any) -> bytes | Response:
+        """The body, when it has this endpoint's own content type, or a whole response."""
+        if self._is_model and isinstance(output, BaseModel):
+            return output.model_dump_json().encode()
+        if self._is_root and isinstance(output, _PLAIN) and self._type == "application/json":
+            return json.dumps(self._output(output).model_dump(mode="json")).encode()  # type: ignore[call-arg]
+        if self._is_root and type(output) is str and self._type.startswith("text/"):
+            rendered = self._output(output).model_dump()  # type: ignore[call-arg]
+            if isinstance(rendered, str):
+                return rendered.encode()
+        if isinstance(output, Response):
+            return output
+        return await self._output.to_http_response(output, _JSON())
+
+    def _with_context(self, answer: bytes | Response) -> Response:
+        """The answer with the status, headers and cookies that the endpoint set in its context."""
+        response = answer if isinstance(answer, Response) else Response(answer, media_type=self._type)
+        response.status_code = self._context.response.status_code
+        response.headers.update(self._context.response.metadata)
+        set_cookies(response, self._context.response.cookies)
+        return response
+
+    async def _send_response(
+        self, response: Response, scope: Any, receive: Any, send: Any, headers: Headers
+    ) -> tuple[int, int]:
+        for name, value in headers:
+            response.headers[name.decode()] = value.decode("latin-1")
+        await response(scope, receive, send)
+        return response.status_code, int(response.headers.get("content-length", 0))
+
+    @staticmethod
+    def _with_charset(media_type: str) -> str:
+        return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
+
+
+def _reader(spec: type[IODescriptor]) -> Callable[[bytes], tuple[tuple[Any, ...], dict[str, Any]]]:
+    """How a body becomes arguments."""
+    validate_json = spec.__pydantic_validator__.validate_json
+    validate_python = spec.__pydantic_validator__.validate_python
+    is_root = issubclass(spec, IORootModel)
+    is_text = is_root and spec.model_json_schema().get("type") in ("string", "file")
+
+    def fields(body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (), dict(validate_json(body or b"{}").__dict__)
+
+    def variadic(body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        kwargs = dict(validate_json(body or b"{}").__dict__)
+        args = (kwargs.pop(ARGS),) if ARGS in kwargs else ()
+        kwargs.update(kwargs.pop(KWARGS, {}))
+        return args, kwargs
+
+    def model(body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (validate_json(body or b"{}"),), {}
+
+    def root(body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        body = body or b"{}"
+        return (validate_python({"root": body if is_text else _parsed(body)}).root,), {}
+
+    if is_root:
+        return root
+    if getattr(spec, "__root_input__", False):
+        return model
+    return variadic if {ARGS, KWARGS} & set(spec.model_fields) else fields
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BrokenJson(str(error) or type(error).__name__) from None
+
+
+def _hung_up(receive: Any) -> Callable[[], bool] | None:
+    """Asks uvicorn whether the client is still there, without waiting for its next message."""
+    cycle = getattr(receive, "__self__", None)
+    return (lambda: cycle.disconnected) if hasattr(cycle, "disconnected") else None
