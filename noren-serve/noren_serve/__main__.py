@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -51,7 +52,7 @@ def _may_fork(options: Options) -> bool:
     return options.preload == "always"
 
 
-def _start_again(listener: "supervisor.socket.socket | None") -> NoReturn:
+def _start_again(listener: socket.socket | None) -> NoReturn:
     """Become a supervisor that has loaded nothing: what was loaded here cannot be shared."""
     supervisor.say("loading left threads or open files behind, so each worker loads its own copy")
     if listener:

@@ -58,10 +58,7 @@ class AccessLog:
         """`text` as a JSON string. What a client sends may hold quotes and line breaks."""
         known = self._known.get(text)
         if known is None:
-            if _PLAIN.issuperset(text):
-                known = f'"{text}"'
-            else:
-                known = json.dumps(text)
+            known = f'"{text}"' if _PLAIN.issuperset(text) else json.dumps(text)
             if len(text) < 64 and len(self._known) < 64 and text.startswith("/"):
                 self._known[text] = known
         return known

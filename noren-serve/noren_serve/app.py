@@ -29,13 +29,15 @@ from noren_serve.threads import Threads
 class Application(ServiceAppFactory):
     """BentoML's application factory with quicker parts."""
 
+    service: Any
+
     def __init__(self, service: Any, *, instance: Any = None) -> None:
         super().__init__(service, is_main=True)
         self._loaded = instance
         self._threads = Threads(int(service.config.get("threads") or 1))
         self.batchers: dict[str, Batcher] = {}
 
-    def asgi(self, *, max_body: int, max_concurrency: int, finished: Callable[[], None]) -> Any:
+    def asgi(self, *, max_body: int, max_concurrency: int, finished: Callable[[], None] | None = None) -> Any:
         """The whole application.
 
         max_body         bytes of a request's body; 0: no limit
@@ -96,7 +98,8 @@ class Application(ServiceAppFactory):
     async def api_endpoint(self, name: str, request: Any) -> Response:
         """See ServiceAppFactory."""
         try:
-            return await super().api_endpoint(name, request)
+            response: Response = await super().api_endpoint(name, request)
+            return response
         except Overloaded as error:
             headers = {key.decode(): value.decode() for key, value in retry_after(error.retry_after_s)}
             return JSONResponse({"error": str(error)}, status_code=503, headers=headers)
@@ -134,9 +137,9 @@ class Application(ServiceAppFactory):
         if method.batchable:
             return functools.partial(self._batch, name)
         if _is_async(function):
-            return lambda args, kwargs, gone: function(self._service_instance, *args, **kwargs)
+            return lambda args, kwargs, _: function(self._service_instance, *args, **kwargs)
 
-        async def threaded(args: tuple[Any, ...], kwargs: dict[str, Any], gone: object) -> Any:  # noqa: ARG001
+        async def threaded(args: tuple[Any, ...], kwargs: dict[str, Any], _: object) -> Any:
             return await self._threads.run(functools.partial(function, self._service_instance, *args, **kwargs))
 
         return threaded
@@ -162,7 +165,8 @@ class Application(ServiceAppFactory):
                 outputs=PayloadRows(method.batch_dim[1]),
                 max_rows=method.max_batch_size,
                 max_latency=method.max_latency_ms / 1000,
-                **({"observed": metrics.observe, "refused": metrics.refused.inc} if metrics else {}),
+                observed=metrics.observe if metrics else None,
+                refused=metrics.refused.inc if metrics else None,
             )
 
     def _batch_call(self, method: Any) -> Callable[[Any], Any]:
@@ -189,7 +193,8 @@ class _Router:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         endpoint = self._endpoints.get(scope["path"]) if scope.get("method") == "POST" else None
         if endpoint is None or not endpoint.takes(_header(scope, b"content-type", b"application/json")):
-            return await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         message = await receive()
         body = message.get("body", b"")
         while message.get("more_body"):
@@ -199,7 +204,6 @@ class _Router:
             from bentoml._internal.context import trace_context
 
             await endpoint(scope, receive, send, body, b"%016x" % (trace_context.request_id or 0))
-        return None
 
 
 class _Ready:

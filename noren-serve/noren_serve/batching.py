@@ -24,6 +24,10 @@ class Overloaded(Exception):  # noqa: N818  it is what the caller is told
         super().__init__(f"overloaded; try again in {self.retry_after_s} s")
 
 
+class Gone(Exception):  # noqa: N818
+    """The caller hung up before its rows were computed."""
+
+
 class Rows(Protocol):
     """How payloads of one kind are counted, cut and joined along their batch dimension."""
 
@@ -62,7 +66,7 @@ class Batcher:
     run           called with one payload of at most `max_rows` rows; gives as many rows, in the same order
     inputs        how the payloads of callers are cut and joined; `outputs` the same for what `run` gives
     max_latency   seconds from a request's arrival within which it is answered, or refused early
-    observed      told (rows, seconds the oldest waited, seconds the batch took) after each batch
+    observed      told (rows, seconds the oldest waited) after each batch
     refused       told of each request that was refused
     """
 
@@ -74,8 +78,8 @@ class Batcher:
         outputs: Rows,
         max_rows: int,
         max_latency: float,
-        observed: Callable[[int, float, float], None] = lambda rows, waited, took: None,
-        refused: Callable[[], None] = lambda: None,
+        observed: Callable[[int, float], None] | None = None,
+        refused: Callable[[], None] | None = None,
     ) -> None:
         self._run, self._inputs, self._outputs = run, inputs, outputs
         self._max_rows, self._max_latency = max_rows, max_latency
@@ -106,8 +110,12 @@ class Batcher:
     def admit(self, rows: int = 1) -> None:
         """Raise Overloaded when rows that arrive now would be answered too late."""
         if self._waiting_rows and (wait := self._wait_s(rows)) > self._max_latency * _HEADROOM:
+            raise self._too_late(wait)
+
+    def _too_late(self, wait_s: float) -> Overloaded:
+        if self._refused:
             self._refused()
-            raise Overloaded(wait)
+        return Overloaded(wait_s)
 
     def _wait_s(self, rows: int) -> float:
         full, rest = divmod(self._waiting_rows + rows, self._max_rows)
@@ -135,11 +143,11 @@ class Batcher:
             left = job.rows - job.taken
             self._waiting_rows -= left
             if job.left():
-                job.future.cancel()
+                if not job.future.done():
+                    job.future.set_exception(Gone())
                 continue
             if not job.taken and now - job.arrived > longest:
-                self._refused()
-                job.future.set_exception(Overloaded(self._wait_s(0)))
+                job.future.set_exception(self._too_late(self._wait_s(0)))
                 continue
             size = min(left, room)
             pieces.append((job, job.taken, job.taken + size))
@@ -171,7 +179,8 @@ class Batcher:
     def _after(self, rows: int, waited: float) -> None:
         took = perf_counter() - self._started
         self._cost.learn(rows, took)
-        self._observed(rows, waited, took)
+        if self._observed:
+            self._observed(rows, waited)
         self._next()
 
     async def _outcomes(self, pieces: list[_Piece]) -> list[Any]:

@@ -47,7 +47,7 @@ class LazyRequest(Request):
 def enter(scope: Any, receive: Any, body: bytes) -> LazyResponse:
     """Make the request known to `bentoml.Context`. Each request has a task of its own, so nothing is undone."""
     request, response = LazyRequest(scope, receive), LazyResponse()
-    request._body = body  # type: ignore[attr-defined]
+    request._body = body
     _request_var.set(request)
     _response_var.set(response)  # type: ignore[arg-type]
     return response

@@ -19,6 +19,7 @@ from noren_serve.access_log import AccessLog
 from noren_serve.batching import Overloaded
 from noren_serve.endpoint import Endpoint
 from noren_serve.metrics import Traffic
+from noren_serve.patience import Patience
 
 logger = logging.getLogger("bentoml.serve")
 
@@ -54,37 +55,47 @@ class Edge:
         limits: Limits,
         traffic: Traffic | None,
         log: AccessLog | None,
-        finished: Callable[[], None],
+        finished: Callable[[], None] | None,
     ) -> None:
         self._app, self._endpoints, self._admit = app, endpoints, admit
         self._limits, self._traffic, self._log, self._finished = limits, traffic, log, finished
+        self._patience = Patience(limits.timeout_s) if limits.timeout_s else None
         self._in_flight = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """See ASGI."""
         if scope["type"] != "http":
             app = self._traffic.families if self._traffic and scope["type"] == "websocket" else self._app
-            return await app(scope, receive, send)
+            await app(scope, receive, send)
+            return
         start = perf_counter()
         path = scope["path"]
-        if self._traffic and path != "/metrics":
-            self._traffic.begin(path)
-        request = _Request(scope, receive, send)
+        counted = ""
+        if self._traffic:
+            if path != "/metrics":
+                counted = self._traffic.begin(path)
+            else:
+                self._traffic.write()
+        request = _Request(scope, receive, send, self._patience)
+        if self._patience:
+            self._patience.begin(request, start)
         self._in_flight += 1
         try:
             await self._serve(request, path)
         finally:
             self._in_flight -= 1
-            self._finished()
+            if self._patience:
+                self._patience.end(request)
+            if self._finished:
+                self._finished()
             seconds = perf_counter() - start
             # A client that left before an answer is counted as nginx does.
             status = request.status or 499
-            if self._traffic and path != "/metrics":
-                self._traffic.end(path, status, seconds)
+            if counted and self._traffic:
+                self._traffic.end(counted, status, seconds)
             if self._log:
                 sizes = (request.length, request.sent)
                 self._log.write(scope, status, seconds, sizes, (request.id.decode("latin-1"), request.trace_id))
-        return None
 
     async def _serve(self, request: "_Request", path: str) -> None:
         try:
@@ -94,21 +105,21 @@ class Edge:
                 admit()
             if self._limits.max_body and request.length > self._limits.max_body:
                 raise TooLarge
-            # Until the answer begins; a stream may take as long as it likes.
-            async with asyncio.timeout(self._limits.timeout_s) as request.timer:
-                endpoint = self._endpoints.get(path) if request.scope["method"] == "POST" else None
-                if endpoint is not None and endpoint.takes(request.content_type):
-                    body = await self._body(request)
-                    request.status, request.sent = await endpoint(
-                        request.scope, request.receive, request.send, body, request.span_id
-                    )
-                else:
-                    await self._app(request.scope, request.counted(self._limits.max_body), request.noting)
-        except TimeoutError:
-            if not request.status and request.timer is not None and request.timer.expired():
-                text = f"Not able to process the request in {self._limits.timeout_s} seconds"
-                return await request.answer(504, {"error": text})
-            await self._failed(request)
+            endpoint = self._endpoints.get(path) if request.scope["method"] == "POST" else None
+            if endpoint is not None and endpoint.takes(request.content_type):
+                body = await self._body(request)
+                request.status, request.sent = await endpoint(
+                    request.scope, request.receive, request.send, body, request.span_id
+                )
+            else:
+                await self._app(request.scope, request.counted(self._limits.max_body), request.noting)
+        except asyncio.CancelledError:
+            if self._patience is None or not self._patience.end(request) or request.status:
+                raise
+            if task := asyncio.current_task():
+                task.uncancel()
+            text = f"Not able to process the request in {self._limits.timeout_s} seconds"
+            await request.answer(504, {"error": text})
         except Overloaded as error:
             await request.answer(503, {"error": str(error)}, answers.retry_after(error.retry_after_s))
         except TooLarge:
@@ -162,14 +173,14 @@ class _Request:
     """One HTTP request on its way: what its head says, and what has been answered so far."""
 
     __slots__ = (
-        "content_type", "id", "length", "receive", "scope", "send", "sent", "span_id", "status", "timer", "trace_id",
+        "_patience", "content_type", "id", "length", "receive",
+        "scope", "send", "sent", "span_id", "status", "trace_id",
     )  # fmt: skip
 
-    def __init__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.scope, self.receive, self.send = scope, receive, send
+    def __init__(self, scope: Any, receive: Any, send: Any, patience: Patience | None) -> None:
+        self.scope, self.receive, self.send, self._patience = scope, receive, send, patience
         self.content_type, self.length, self.trace_id, self.id = b"application/json", 0, "", b""
         self.status = self.sent = 0
-        self.timer: asyncio.Timeout | None = None
         traceparent = b""
         for name, value in scope["headers"]:
             if name == b"content-type":
@@ -198,8 +209,8 @@ class _Request:
         """Send, and take down what is sent."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self.timer is not None and not self.timer.expired():
-                self.timer.reschedule(None)
+            if self._patience:
+                self._patience.end(self)  # a stream may take as long as it likes
         elif message["type"] == "http.response.body":
             self.sent += len(message.get("body", b""))
         await self.send(message)

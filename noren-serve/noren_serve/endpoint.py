@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from noren_serve.answers import BrokenJson, Headers, encode, problem, send_body
+from noren_serve.batching import Gone
 from noren_serve.context import enter
 
 _FORMS = frozenset({b"multipart/form-data", b"application/x-www-form-urlencoded", b"application/vnd.bentoml+pickle"})
@@ -27,11 +28,16 @@ def is_common(method: Any) -> bool:
     """Whether the method's declaration lets its JSON requests be served here."""
     spec = method.input_spec
     raw_file = issubclass(spec, IORootModel) and bool(spec.multipart_fields)
-    own = spec.from_http_request.__func__ is not IOMixin.from_http_request.__func__ or (
-        spec.model_validate_json.__func__
-        not in (BaseModel.model_validate_json.__func__, IORootModel.model_validate_json.__func__)
+    own = _code(spec.from_http_request) is not _code(IOMixin.from_http_request) or (
+        _code(spec.model_validate_json)
+        not in map(_code, (BaseModel.model_validate_json, IORootModel.model_validate_json))
     )
     return not (raw_file or own or method.is_stream or "{" in method.route)
+
+
+def _code(method: Any) -> Any:
+    """The function behind a bound class method."""
+    return getattr(method, "__func__", method)
 
 
 class Endpoint:
@@ -49,7 +55,7 @@ class Endpoint:
         self._is_root = issubclass(self._output, IORootModel)
         self._type = self._output.mime_type()
         # BentoML builds the JSON schema of the output for each response, only to ask for this.
-        self._output.mime_type = staticmethod(lambda value=self._type: value)  # type: ignore[method-assign,assignment]
+        self._output.mime_type = staticmethod(lambda value=self._type: value)
         self._server = (b"server", server)
         self._own_mime = (b"content-type", self._with_charset(self._type).encode())
         self.path = method.route
@@ -75,6 +81,8 @@ class Endpoint:
             else:
                 await send_body(send, 200, answer, [self._own_mime, *headers])
                 sent = 200, len(answer)
+        except Gone:
+            return 0, 0
         except Exception as error:  # noqa: BLE001  every failure of an endpoint is an answer
             status, content, extra = problem(error, scope)
             body = encode(content)
@@ -91,14 +99,15 @@ class Endpoint:
         if self._is_model and isinstance(output, BaseModel):
             return output.model_dump_json().encode()
         if self._is_root and isinstance(output, _PLAIN) and self._type == "application/json":
-            return json.dumps(self._output(output).model_dump(mode="json")).encode()  # type: ignore[call-arg]
+            return json.dumps(self._output(output).model_dump(mode="json")).encode()
         if self._is_root and type(output) is str and self._type.startswith("text/"):
-            rendered = self._output(output).model_dump()  # type: ignore[call-arg]
+            rendered = self._output(output).model_dump()
             if isinstance(rendered, str):
                 return rendered.encode()
         if isinstance(output, Response):
             return output
-        return await self._output.to_http_response(output, _JSON())
+        response: Response = await self._output.to_http_response(output, _JSON())
+        return response
 
     def _with_context(self, answer: bytes | Response) -> Response:
         """The answer with the status, headers and cookies that the endpoint set in its context."""
@@ -160,5 +169,5 @@ def _parsed(body: bytes) -> Any:
 
 def _hung_up(receive: Any) -> Callable[[], bool] | None:
     """Asks uvicorn whether the client is still there, without waiting for its next message."""
-    cycle = getattr(receive, "__self__", None)
-    return (lambda: cycle.disconnected) if hasattr(cycle, "disconnected") else None
+    cycle: Any = getattr(receive, "__self__", None)
+    return (lambda: bool(cycle.disconnected)) if hasattr(cycle, "disconnected") else None

@@ -1,77 +1,121 @@
-"""BentoML's own metric families, with their labelled children looked up once instead of for each request."""
+"""BentoML's own metric families, counted in plain Python and written to them twice a second.
 
+prometheus_client's multi-process values ask the kernel for the process id, take a lock and write to a mapped
+file at each of a request's seven changes. That costs more than the rest of this server; counting does not.
+"""
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 
-_MAX_PATHS = 200
 OTHER = "(other)"  # whoever asks for ever new paths must not fill the memory with their names
+_MAX_PATHS = 200
+_EVERY_S = 0.5
+
+
+class Tally:
+    """Observations of one histogram since the last writing."""
+
+    __slots__ = ("_bounds", "_child", "counts", "total")
+
+    def __init__(self, child: Any) -> None:
+        self._child, self._bounds = child, child._upper_bounds
+        self.counts, self.total = [0] * len(self._bounds), 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+    def write(self) -> int:
+        """Add what was counted to the histogram; returns how many that were."""
+        counts, total = self.counts, self.total
+        self.counts, self.total = [0] * len(counts), 0.0
+        for bucket, count in zip(self._child._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._child._sum.inc(total)
+        return sum(counts)
 
 
 class Traffic:
     """Counts requests: total, duration, in progress, time of the last one."""
 
-    def __init__(self, skip_paths: list[str]) -> None:
+    def __init__(self, skip_paths: Sequence[str]) -> None:
         namespace = BentoMLContainer.api_server_config.metrics.namespace.get()
         self.families = RunnerTrafficMetricsMiddleware(app=_nothing, namespace=namespace, skip_paths=skip_paths)
         self.families._setup()
         self._skip = tuple(skip_paths)
-        self._paths: dict[str, tuple[Any, Any]] = {}  # path -> gauge in progress, gauge of the last request
-        self._ends: dict[tuple[str, int], tuple[Any, Any]] = {}  # path, status -> counter, histogram
+        self._in_progress: dict[str, int] = {}
+        self._ends: dict[tuple[str, int], tuple[Tally, Any]] = {}  # path, status -> durations, counter
+        self._last = 0.0
+        self._due = False
 
-    def begin(self, path: str) -> None:
-        """A request has come."""
-        in_progress, last = self._paths.get(path) or self._path(path)
-        in_progress.inc()
-        if last is not None:
-            last.set_to_current_time()
+    def begin(self, path: str) -> str:
+        """A request has come; returns the name under which it is counted."""
+        if path not in self._in_progress:
+            path = self._new(path)
+        self._in_progress[path] += 1
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_later(_EVERY_S, self.write)
+        return path
 
-    def end(self, path: str, status: int, seconds: float) -> None:
+    def end(self, name: str, status: int, seconds: float) -> None:
         """It was answered."""
-        self._paths[path if path in self._paths else OTHER][0].dec()
-        total, duration = self._ends.get((path, status)) or self._end(path, status)
-        total.inc()
-        duration.observe(seconds)
+        self._in_progress[name] -= 1
+        (self._ends.get((name, status)) or self._end(name, status))[0].observe(seconds)
+        if not name.startswith(self._skip):
+            self._last = time.time()
 
-    def _path(self, path: str) -> tuple[Any, Any]:
-        if path != OTHER and len(self._paths) >= _MAX_PATHS:
-            return self._paths.get(OTHER) or self._path(OTHER)
-        last = None
-        if not path.startswith(self._skip):
-            last = self.families.metrics_last_request_timestamp.labels(**_labels())
-        children = self.families.metrics_request_in_progress.labels(endpoint=path, **_labels()), last
-        self._paths[path] = children
-        return children
+    def write(self) -> None:
+        """Write to the families what was counted since the last time."""
+        self._due = False
+        for durations, counter in self._ends.values():
+            if count := durations.write():
+                counter.inc(count)
+        for name, count in self._in_progress.items():
+            self.families.metrics_request_in_progress.labels(endpoint=name, **_labels()).set(count)
+            if count and not self._due:  # still open: look again
+                self._due = True
+                asyncio.get_running_loop().call_later(_EVERY_S, self.write)
+        if self._last:
+            self.families.metrics_last_request_timestamp.labels(**_labels()).set(self._last)
 
-    def _end(self, path: str, status: int) -> tuple[Any, Any]:
-        if path not in self._paths and path != OTHER:
-            return self._ends.get((OTHER, status)) or self._end(OTHER, status)
-        labels = {"endpoint": path, "http_response_code": status, **_labels()}
-        children = (
-            self.families.metrics_request_total.labels(**labels),
-            self.families.metrics_request_duration.labels(**labels),
-        )
-        self._ends[path, status] = children
-        return children
+    def _new(self, path: str) -> str:
+        name = path if len(self._in_progress) < _MAX_PATHS else OTHER
+        self._in_progress.setdefault(name, 0)
+        return name
+
+    def _end(self, name: str, status: int) -> tuple[Tally, Any]:
+        labels = {"endpoint": name, "http_response_code": status, **_labels()}
+        durations = Tally(self.families.metrics_request_duration.labels(**labels))
+        entry = self._ends[name, status] = durations, self.families.metrics_request_total.labels(**labels)
+        return entry
 
 
 class BatchMetrics:
     """Size of the batches of one method, how long their oldest request waited, and how many were refused."""
 
     def __init__(self, sizes: Any, waits: Any, refused: Any, method: str) -> None:
-        labels = {"method_name": method, "service_version": server_context.bento_version}
+        labels = {
+            "method_name": method,
+            "service_name": server_context.bento_name,
+            "service_version": server_context.bento_version,
+        }
         self._size = sizes.labels(
-            runner_name=server_context.service_name,
-            worker_index=server_context.worker_index,
-            service_name=server_context.bento_name,
-            **labels,
+            runner_name=server_context.service_name, worker_index=server_context.worker_index, **labels
         )
-        self._wait = waits.labels(service_name=server_context.bento_name, **labels)
-        self.refused = refused.labels(service_name=server_context.bento_name, **labels)
+        self._wait = waits.labels(**labels)
+        self.refused = refused.labels(**labels)
 
-    def observe(self, rows: int, waited_s: float, took_s: float) -> None:  # noqa: ARG002  the batcher tells all
+    def observe(self, rows: int, waited_s: float) -> None:
         """Note one batch."""
         self._size.observe(rows)
         self._wait.observe(waited_s)
@@ -106,4 +150,4 @@ def _labels() -> dict[str, Any]:
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
-    raise NotImplementedError
+    raise NotImplementedError  # only the families of the middleware are wanted

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from noren_serve import __version__
@@ -66,12 +67,12 @@ def parse(argv: list[str] | None = None) -> Options:
     return Options(**vars(parser.parse_args(argv)))
 
 
-def _environment(name: str, kind: "type[int] | object") -> int | None:
+def _environment(name: str, kind: Callable[[str], int]) -> int | None:
     text = os.environ.get(name)
     if not text:
         return None
     try:
-        return kind(text)  # type: ignore[operator,no-any-return]
+        return kind(text)
     except argparse.ArgumentTypeError as error:
         raise SystemExit(f"noren-serve: {name}={text}: {error}") from None
 

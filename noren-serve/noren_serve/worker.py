@@ -42,7 +42,7 @@ def load(options: Options) -> Any:
 
     from noren_serve import unsupported
 
-    configure_server_logging()
+    configure_server_logging()  # type: ignore[no-untyped-call]
     target = os.path.expanduser(options.target)  # noqa: PTH111  a tag or an import string is no path
     working_dir = options.working_dir or (target if os.path.isdir(target) else ".")  # noqa: PTH112
     if sys.path[0] != working_dir:
@@ -164,9 +164,9 @@ def _set_environment(service: Any) -> None:
         os.environ[variable.name] = str(variable.value)
 
 
-def _counter(options: Options, retire: Callable[[], None]) -> Callable[[], None]:
+def _counter(options: Options, retire: Callable[[], None]) -> Callable[[], None] | None:
     if not options.max_requests:
-        return lambda: None
+        return None
     left = options.max_requests + random.randint(0, options.max_requests_jitter)  # noqa: S311  not a secret
 
     def count() -> None:
