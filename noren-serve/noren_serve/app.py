@@ -16,6 +16,7 @@ from bentoml._internal.utils.uri import join_paths
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 
+from noren_serve import lean
 from noren_serve.access_log import AccessLog
 from noren_serve.answers import retry_after
 from noren_serve.batching import Batcher, Overloaded
@@ -83,6 +84,7 @@ class Application(ServiceAppFactory):
 
     async def create_instance(self, app: Any) -> None:
         """See ServiceAppFactory; takes the instance that was made before the workers were forked, if there is one."""
+        lean.late_sessions()
         service = self.service
         if self._loaded is not None:
             self.service = _Ready(service, self._loaded)

@@ -32,6 +32,7 @@ def preload(options: Options) -> Loaded | None:
     before = open_files()
     service = load(options)
     worker.deploy(service)
+    worker.warm()
     wishes = asdict(worker.listen(service))
     try:
         instance = service()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from noren_serve import lean
 from noren_serve.options import Options
 
 logger = logging.getLogger("bentoml.serve")
@@ -35,6 +36,7 @@ class Unsupported(Exception):  # noqa: N818
 
 def load(options: Options) -> Any:
     """Import the service, its configuration injected. Raises Unsupported, and what its module raises."""
+    lean.defer()
     from _bentoml_impl.loader import load as load_service
     from bentoml._internal.context import server_context
     from bentoml._internal.log import configure_server_logging
@@ -79,6 +81,15 @@ def deploy(service: Any) -> None:
     from _bentoml_impl.server.serving import server_on_deployment
 
     server_on_deployment(service)
+
+
+def warm() -> None:
+    """Import what workers need besides the service, so that forked ones share it."""
+    import uvicorn.lifespan.on
+    import uvicorn.loops.uvloop
+    import uvicorn.protocols.http.httptools_impl  # noqa: F401
+
+    import noren_serve.app  # noqa: F401
 
 
 def serve(
