@@ -67,6 +67,7 @@ def _fall_back(options: Options) -> NoReturn:
     argv += ["--port", str(options.port)] if options.port is not None else []
     argv += ["--api-workers", str(options.workers)] if options.workers else []
     argv += ["--working-dir", options.working_dir] if options.working_dir else []
+    argv += [word for name, value in options.arguments.items() for word in ("--arg", f"{name}={value}")]
     os.execv(sys.executable, [sys.executable, "-m", "bentoml", *argv])  # noqa: S606
 
 

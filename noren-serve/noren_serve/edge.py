@@ -164,6 +164,8 @@ class Edge:
 
     async def _failed(self, request: "_Request") -> None:
         logger.exception("Exception on %s [%s]", request.scope["path"], request.scope["method"])
+        if request.whole:
+            return
         if request.status:
             raise ConnectionAbortedError("the answer had begun")  # the server closes the connection
         await request.answer(500, {"error": answers.UNEXPECTED})
@@ -174,13 +176,14 @@ class _Request:
 
     __slots__ = (
         "_patience", "content_type", "id", "length", "receive",
-        "scope", "send", "sent", "span_id", "status", "trace_id",
+        "scope", "send", "sent", "span_id", "status", "trace_id", "whole",
     )  # fmt: skip
 
     def __init__(self, scope: Any, receive: Any, send: Any, patience: Patience | None) -> None:
         self.scope, self.receive, self.send, self._patience = scope, receive, send, patience
         self.content_type, self.length, self.trace_id, self.id = b"application/json", 0, "", b""
         self.status = self.sent = 0
+        self.whole = False  # the answer has been sent to its end
         traceparent = b""
         for name, value in scope["headers"]:
             if name == b"content-type":
@@ -213,6 +216,7 @@ class _Request:
                 self._patience.end(self)  # a stream may take as long as it likes
         elif message["type"] == "http.response.body":
             self.sent += len(message.get("body", b""))
+            self.whole = not message.get("more_body", False)
         await self.send(message)
 
     def counted(self, limit: int) -> Any:

@@ -1,5 +1,7 @@
 """Loading a service, before or after the fork, and the life of a worker after it."""
 
+import atexit
+import contextlib
 import gc
 import os
 import socket
@@ -90,6 +92,8 @@ def live(
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
+        with contextlib.suppress(Exception):
+            atexit._run_exitfuncs()  # traces are sent, logs closed; the supervisor's own clean-up is none of these
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

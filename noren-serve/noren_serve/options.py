@@ -19,6 +19,7 @@ class Options:
     port: int | None
     workers: int | None
     working_dir: str | None
+    arguments: dict[str, str]  # of the Bento (bentoml.use_arguments)
     fallback: bool
     preload: str  # auto, always, never
     max_body: int  # bytes; 0: no limit
@@ -47,6 +48,7 @@ def parse(argv: list[str] | None = None) -> Options:
         help="processes; default: the service's own, 1",
     )
     add("--working-dir", help="where an import string is found; default: the current folder, or the target's")
+    add("--arg", action="append", default=[], metavar="KEY=VALUE", help="an argument of the Bento; may be repeated")
     add("--fallback", action="store_true", help="start `bentoml serve` when the service needs what this server lacks")
     add(
         "--preload",
@@ -64,7 +66,11 @@ def parse(argv: list[str] | None = None) -> Options:
     add("--keep-alive", dest="keep_alive_s", type=_count, default=5, metavar="S", help="how long idle connections stay")
     add("--backlog", type=_count, default=2048, help=argparse.SUPPRESS)
     add("--version", action="version", version=f"noren-serve {__version__}")
-    return Options(**vars(parser.parse_args(argv)))
+    given = vars(parser.parse_args(argv))
+    pairs = [pair.partition("=") for pair in given.pop("arg")]
+    if wrong := [name for name, sign, _ in pairs if not (name and sign)]:
+        parser.error(f"argument --arg: {wrong[0]!r} is not KEY=VALUE")
+    return Options(**given, arguments={name: value for name, _, value in pairs})
 
 
 def _environment(name: str, kind: Callable[[str], int]) -> int | None:

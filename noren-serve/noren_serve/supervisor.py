@@ -144,7 +144,8 @@ class Supervisor:
             self._selector.unregister(child.channel)
         child.channel.close()
         forking.forget_metrics(child.pid)
-        if self._stopping or any(c.index == child.index for c in self._children.values()):
+        replaced = child.retiring and any(c.index == child.index for c in self._children.values())
+        if self._stopping or replaced:
             return
         if not self._answered:
             # It never worked, so it will not work now: the child has said why.

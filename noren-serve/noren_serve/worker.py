@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import random
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def load(options: Options) -> Any:
     from _bentoml_impl.loader import load as load_service
     from bentoml._internal.context import server_context
     from bentoml._internal.log import configure_server_logging
+    from bentoml._internal.utils.args import set_arguments
     from bentoml._internal.utils.uri import join_paths
 
     from noren_serve import unsupported
@@ -49,6 +51,8 @@ def load(options: Options) -> Any:
     working_dir = options.working_dir or (target if os.path.isdir(target) else ".")  # noqa: PTH112
     if sys.path[0] != working_dir:
         sys.path.insert(0, working_dir)
+    if options.arguments:
+        set_arguments(options.arguments)
     server_context.worker_index = 1  # `bentoml.importing()` may not skip what a server needs
     service = load_service(target, working_dir=working_dir, standalone_load=True)
     if reasons := unsupported.reasons(service):
@@ -136,6 +140,8 @@ def serve(
     )
     logging.getLogger("uvicorn.access").handlers.clear()
     server = _server(config, channel, ready)
+    # uvicorn drains on SIGTERM and then raises it again; we end by ourselves, in order.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
