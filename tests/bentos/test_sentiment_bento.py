@@ -29,7 +29,6 @@ def test_only_what_serving_needs_is_inside(bento: Path) -> None:
     assert source == {
         "bentofile.yaml",
         "bentos/__init__.py",
-        "bentos/batching.py",
         "bentos/json_only.py",
         "bentos/sentiment/__init__.py",
         "bentos/sentiment/metrics.py",
