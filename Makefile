@@ -3,7 +3,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 RUN := $(UV) run --frozen
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit down clean bench-demo bench-report
+.PHONY: help setup demo test check unit down clean bench-demo bench-serve bench-report
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -16,8 +16,8 @@ help:  ## this list
 setup: $(filter .uv/bin/uv,$(UV))  ## the project-local environment, with locked versions
 	@$(UV) sync --frozen --quiet
 
-demo: setup  ## from training to a promoted, load-tested Bento (STOP=1 stops everything afterwards)
-	@STOP=$(STOP) $(RUN) python -m demo
+demo: setup  ## from training to a promoted, load-tested Bento (STOP=1 stops it afterwards; SERVER=bentoml)
+	@STOP=$(STOP) SERVER=$(SERVER) $(RUN) python -m demo
 
 # Most tests wait for processes, so a few at a time fit on two cores; those of one file stay together.
 # The quiet ones measure, and run alone.
@@ -39,6 +39,10 @@ down: setup  ## stop everything that the demo started
 
 bench-demo: setup  ## seconds of each step of the demo, requests per second, memory
 	$(RUN) python -m benchmarks.demo
+
+# ARGS="--quick" and others: `python -m benchmarks.serve --help`.
+bench-serve: setup  ## noren-serve beside its peers: requests per second, CPU, latency, overload; 25 minutes
+	$(RUN) python -m benchmarks.serve $(ARGS)
 
 bench-report: setup  ## every committed figure that does not hold
 	@$(RUN) python -m benchmarks.report

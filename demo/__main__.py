@@ -125,6 +125,7 @@ def declare(bento: str) -> str:
     """Write the demo's deployment file with this exact Bento; return its path from the root."""
     document = yaml.safe_load((ROOT / "demo" / "sentiment.yaml").read_text())
     document["bento"] = bento
+    document["server"] = os.environ.get("SERVER") or "noren"
     document["gates"]["load"]["locustfile"] = "../../loadtests/sentiment.py"
     return _write("sentiment.yaml", document)
 

@@ -1,23 +1,32 @@
 """The only place that chooses concrete drivers."""
 
+import hashlib
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fastapi import FastAPI
 
 from noren.api import app as api
 from noren.control.loop import Loop
+from noren.control.ports import Runtime
 from noren.control.reconcile import Drivers
 from noren.control.use_cases import Commands
-from noren.domain.errors import DriverError
+from noren.domain.deployment import Revision
+from noren.domain.errors import Conflict, DriverError, SpecError
 from noren.frontdoors.envoy import EnvoyFrontDoor
 from noren.gates.process import ProcessGate
 from noren.machine import Machine
 from noren.manifests.built import BentoStore
-from noren.runtimes.process import ProcessRuntime, forget
+from noren.runtimes import container, process
+from noren.runtimes import engine as engines
+from noren.runtimes.container import ContainerRuntime, Image
+from noren.runtimes.engine import Engine
+from noren.runtimes.process import ProcessRuntime
+from noren.runtimes.record import forget_all
 from noren.settings import Settings
 from noren.stores.sql import SqlStore
 
@@ -36,11 +45,11 @@ def now() -> datetime:
 
 
 def control_plane(settings: Settings) -> ControlPlane:
-    """Make every part and join them. Raises DriverError when the store cannot be used."""
+    """Make every part and join them. Raises DriverError when the store, or the container engine, cannot be used."""
     machine = Machine(settings.home)
     store = SqlStore(settings.database_url)
     catalog = BentoStore(settings.bentoml_home)
-    runtime = ProcessRuntime(settings.home, machine, settings.bentoml_home)
+    runtime = _runtime(settings, machine)
     drivers = Drivers(
         runtime=runtime,
         front_door=front_door(settings, machine),
@@ -64,6 +73,54 @@ def control_plane(settings: Settings) -> ControlPlane:
     return ControlPlane(app=api.make(parts), loop=loop)
 
 
+def _runtime(settings: Settings, machine: Machine) -> Runtime:
+    """The runtime of these settings. Raises Conflict while replicas of the other one still run: it cannot end them."""
+    if settings.runtime == "container":
+        if machine.processes(process.KIND):
+            raise _unmixed(settings, "processes")
+        return container_runtime(settings, machine, engines.find(settings.container_engine))
+    if machine.processes(container.KIND) or _containers(settings, machine):
+        raise _unmixed(settings, "containers")
+    return ProcessRuntime(settings.home, machine, settings.bentoml_home)
+
+
+def _unmixed(settings: Settings, what: str) -> Conflict:
+    return Conflict(
+        f"replicas of {settings.home} run as {what} now, and `runtime` is {settings.runtime}",
+        fix="`noren down` first, then `noren up`",
+    )
+
+
+def container_runtime(settings: Settings, machine: Machine, engine: str) -> ContainerRuntime:
+    """Containers of that engine."""
+    return ContainerRuntime(
+        settings.home, machine, engine, settings.bentoml_home, lambda revision: image(settings, engine, revision)
+    )
+
+
+def image(settings: Settings, engine: str, revision: Revision) -> Image:
+    """What the revision's containers are made of. Raises SpecError when its Bento is gone.
+
+    A version may be built again with other contents: the name tells them apart. Once made, the image stays what it
+    is, so that a replica which is started again needs neither a build nor a package index.
+    """
+    name, _, version = revision.bento.partition(":")
+    manifest = settings.bentoml_home / "bentos" / name / version / "bento.yaml"
+    try:
+        contents = manifest.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{revision.bento} is not in the BentoML store any more", fix="build it again") from error
+    tag = f"localhost/noren/{name}:{version}-{hashlib.sha256(contents).hexdigest()[:8]}"
+    argv = [sys.executable, "-m", "noren", "build", revision.bento, "--image", "--engine", engine, "--tag", tag]
+    return Image(name=tag, build=[*argv, *(["--base", settings.image_base] if settings.image_base else [])])
+
+
+def _containers(settings: Settings, machine: Machine) -> list[Engine]:
+    """The engines that have containers of this home."""
+    found = [Engine(program, machine.home) for program in engines.answering(settings.container_engine)]
+    return [engine for engine in found if engine.containers()]
+
+
 def front_door(settings: Settings, machine: Machine) -> EnvoyFrontDoor:
     """The front door of these settings."""
     return EnvoyFrontDoor(
@@ -78,17 +135,19 @@ def front_door(settings: Settings, machine: Machine) -> EnvoyFrontDoor:
 def stop_everything(settings: Settings, *, grace_s: float = 20.0) -> int:
     """End all that runs for this home, guests last: control plane, gates, front door (drained), replicas.
 
-    Works whether or not the control plane runs. Returns how many processes there were. Raises DriverError
-    when something outlives SIGKILL.
+    Works whether or not the control plane runs. Returns how many processes and containers there were. Raises
+    DriverError when something outlives SIGKILL.
     """
     machine = Machine(settings.home)
     found = len(machine.processes())
     for kind in ("server", "gate"):
         end(machine, kind, grace_s=grace_s)
     front_door(settings, machine).shutdown()
-    for kind in ("envoy", "replica"):
+    for kind in ("envoy", process.KIND, container.KIND):
         end(machine, kind, grace_s=grace_s)
-    forget(settings.home)
+    for engine in _containers(settings, machine):
+        found += container_runtime(settings, machine, engine.program).shut_down(timedelta(seconds=grace_s))
+    forget_all(settings.home)
     if left := [p for p in machine.processes() if p.pid != os.getpid()]:
         pids = ", ".join(str(p.pid) for p in left)
         raise DriverError(f"these processes do not end: {pids}", fix="look at them with `ps`, and kill them")

@@ -31,6 +31,7 @@ def main() -> None:
             raise DriverError(f"port {chosen.port} is taken by {owner}", fix="stop it, or set NOREN_PORT")
         _log_to(home / "logs" / "server.log")
         plane = control_plane(chosen)
+        settings.remember_runtime(chosen)
     except NorenError as error:
         sys.exit(f"noren: {error}")
     except KeyboardInterrupt:

@@ -1,8 +1,9 @@
 """Where things are: the environment over `noren.toml` in the home folder over the defaults, read once."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -15,6 +16,14 @@ from pydantic_settings import (
 from noren.domain.errors import DriverError, SpecError
 
 CONFIG = "noren.toml"
+_RUNTIME = "runtime"  # the file with the last choice
+
+
+class Runtime(StrEnum):
+    """What a replica is."""
+
+    PROCESS = "process"
+    CONTAINER = "container"
 
 
 class Settings(BaseSettings):
@@ -29,6 +38,9 @@ class Settings(BaseSettings):
     front_door_host: str = Field("127.0.0.1", description="address that guests reach; loopback by default")
     front_door_port: int = Field(7480, ge=1, le=65535, description="port that guests reach")
     admin_port: int = Field(7490, ge=1, le=65535, description="port of Envoy's admin page, on loopback")
+    runtime: Runtime = Field(Runtime.PROCESS, description="what a replica is")
+    container_engine: Literal["", "docker", "podman"] = Field("", description="by default the first that answers")
+    image_base: str = Field("", description="base of replicas' images, instead of the one that BentoML chose")
     database_url: str = Field("", description="SQLAlchemy URL; SQLite in the home folder by default")
 
     @property
@@ -62,6 +74,7 @@ def load() -> Settings:
         "home": home,
         "bentoml_home": os.environ.get("BENTOML_HOME") or Path.home() / "bentoml",
         "database_url": f"sqlite:///{home / 'noren.db'}",
+        "runtime": remembered_runtime(home),
     }
     try:
         settings = Settings(**found)
@@ -76,6 +89,17 @@ def load() -> Settings:
     named = os.environ.get("NOREN_BENTOML_HOME") or os.environ.get("BENTOML_HOME")
     bentoml_home = Path(named).expanduser() if named else home / settings.bentoml_home.expanduser()
     return settings.model_copy(update={"home": home, "bentoml_home": bentoml_home.resolve()})
+
+
+def remember_runtime(settings: Settings) -> None:
+    """Keep what `noren up --runtime` said once: the next `noren up` brings all back as it was."""
+    (settings.home / _RUNTIME).write_text(f"{settings.runtime}\n")
+
+
+def remembered_runtime(home: Path) -> str:
+    """What the control plane of this home, that runs or ran last, makes of a replica."""
+    file = home / _RUNTIME
+    return file.read_text().strip() if file.is_file() else Runtime.PROCESS
 
 
 def find_home() -> Path:

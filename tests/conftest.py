@@ -4,10 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from noren.bootstrap import image
+from noren.domain.deployment import Revision, Route
+from noren.settings import Settings, load
 
 _SERVICE = """
 import bentoml
@@ -47,3 +52,36 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     built = store / "bentos/tiny/v1"
     (shutil.copytree(built, built.with_name("broken")) / "env/python/requirements.txt").unlink()
     return Tiny(bentoml_home=store, envs=tmp_path_factory.mktemp("envs"))
+
+
+@pytest.fixture(scope="session")
+def base_image() -> Iterator[str]:
+    """A base image for podman that needs no registry; the test is skipped, with the reason, where none can be made."""
+    done = subprocess.run(
+        [Path(__file__).parents[1] / "scripts/container-base"], capture_output=True, text=True, timeout=300, check=False
+    )
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as environment:
+        for line in done.stdout.splitlines():
+            name, _, value = line.removeprefix("export ").partition("=")
+            environment.setenv(name, value)
+        yield "localhost/noren-base:3.11"
+
+
+@pytest.fixture(scope="session")
+def tiny_image(tiny: Tiny, base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings with an engine that has the image of tiny:v1 already; it is removed afterwards."""
+    folder = tmp_path_factory.mktemp("image")
+    chosen = {"home": folder, "bentoml_home": tiny.bentoml_home, "container_engine": "podman", "image_base": base_image}
+    settings = load().model_copy(update=chosen)
+    revision = Revision(deployment="any", number=1, bento="tiny:v1", route=Route(prefix="/any", host="any"))
+    made = image(settings, "podman", revision)
+    environment = {**os.environ, "BENTOML_HOME": str(tiny.bentoml_home), "NOREN_HOME": str(folder)}
+    done = subprocess.run(
+        made.build, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield settings
+    subprocess.run(["podman", "rmi", "--force", made.name], capture_output=True, check=False)

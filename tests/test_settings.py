@@ -41,6 +41,31 @@ def test_the_environment_is_stronger_than_the_file_and_the_file_than_the_default
     assert found.database_url == "sqlite:///x"
 
 
+def test_replicas_are_processes_until_something_else_is_said_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.load().runtime is settings.Runtime.PROCESS
+
+    monkeypatch.setenv("NOREN_RUNTIME", "container")
+    settings.remember_runtime(settings.load())
+    monkeypatch.delenv("NOREN_RUNTIME")
+    assert settings.load().runtime is settings.Runtime.CONTAINER
+    assert settings.remembered_runtime(home) == "container"
+
+    (home / "noren.toml").write_text('runtime = "process"\n')
+    assert settings.load().runtime is settings.Runtime.PROCESS
+
+
+@pytest.mark.parametrize(
+    ("variable", "wrong"), [("NOREN_RUNTIME", "kubernetes"), ("NOREN_CONTAINER_ENGINE", "containerd")]
+)
+def test_what_nobody_can_run_replicas_with_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, wrong: str
+) -> None:
+    monkeypatch.setenv(variable, wrong)
+    with pytest.raises(SpecError, match="Input should be '") as raised:
+        settings.load()
+    assert variable in raised.value.fix
+
+
 @pytest.mark.parametrize(
     ("ours", "bentomls", "toml", "meant"),
     [

@@ -2,32 +2,32 @@
 
 import math
 import os
-import shutil
-import socket
 import sys
-import tempfile
 from pathlib import Path
 from typing import NoReturn
 
 from noren_serve import forking, supervisor
 from noren_serve.options import Options, parse
 
+_AGAIN = -1  # not an exit code: what was loaded here cannot be shared
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run until told to end. Exit codes: 0 after SIGTERM, 1 failed, 2 usage, 69 not supported."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by whoever started us; a socket must not take its place
+            setattr(sys, name, Path(os.devnull).open("w"))
     options = parse(argv)
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     _share_cores(options.workers or 1)
-    folder = None
-    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):  # before anyone imports prometheus_client
-        folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="noren-serve-")
+    forking.make_metrics_folder()
     try:
         code = _run(options)
     finally:
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        forking.remove_metrics()
+    if code == _AGAIN:
+        _start_again()
     if code == forking.UNSUPPORTED and options.fallback:
         _fall_back(options)
     sys.exit(code)
@@ -40,9 +40,13 @@ def _run(options: Options) -> int:
         listener = supervisor.bind(options.host or "127.0.0.1", options.port or 0, options.backlog) if known else None
         loaded = forking.preload(options) if _may_fork(options) else None
         if loaded is None and "bentoml" in sys.modules:
-            return _start_again(listener)
+            if listener:
+                listener.close()
+            return _AGAIN
         return supervisor.Supervisor(options, listener, loaded).run()
     except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)  # noqa: T201  this is the command line
         return end.code if isinstance(end.code, int) else 1
 
 
@@ -52,12 +56,10 @@ def _may_fork(options: Options) -> bool:
     return options.preload == "always"
 
 
-def _start_again(listener: socket.socket | None) -> NoReturn:
-    """Become a supervisor that has loaded nothing: what was loaded here cannot be shared."""
+def _start_again() -> NoReturn:
+    """Become a supervisor that has loaded nothing, and does not run the deployment's hooks a second time."""
     supervisor.say("loading left threads or open files behind, so each worker loads its own copy")
-    if listener:
-        listener.close()
-    arguments = [*sys.argv[1:], "--preload", "never"]
+    arguments = [*sys.argv[1:], "--preload", "never", "--deployed"]
     os.execv(sys.executable, [sys.executable, "-m", "noren_serve", *arguments])  # noqa: S606  no shell on purpose
 
 

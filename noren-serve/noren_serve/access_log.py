@@ -28,9 +28,9 @@ class AccessLog:
         path = scope["path"]
         if path.startswith(self._skip):
             return
-        client = scope.get("client")
+        client = scope.get("client")  # behind a proxy, what X-Forwarded-For says
         line = (
-            f'{{"time":"{self._now()}","client":"{client[0] if client else ""}","method":"{scope["method"]}",'
+            f'{{"time":"{self._now()}","client":{self._text(client[0] if client else "")},"method":"{scope["method"]}",'
             f'"path":{self._text(path)},"status":{status},"ms":{seconds * 1000:.3f},'
             f'"request_bytes":{sizes[0]},"response_bytes":{sizes[1]},"request_id":{self._text(ids[0])}'
         )

@@ -37,6 +37,7 @@ class Application(ServiceAppFactory):
         self._loaded = instance
         self._threads = Threads(int(service.config.get("threads") or 1))
         self.batchers: dict[str, Batcher] = {}
+        self._traffic: Traffic | None = None
 
     def asgi(self, *, max_body: int, max_concurrency: int, finished: Callable[[], None] | None = None) -> Any:
         """The whole application.
@@ -47,7 +48,7 @@ class Application(ServiceAppFactory):
         """
         access = BentoMLContainer.api_server_config.logging.access
         skip = [*access.skip_paths.get(), *self._health_paths()]
-        traffic = Traffic(skip) if self.enable_metrics else None
+        traffic = self._traffic = Traffic(skip) if self.enable_metrics else None
         self._make_batchers()
         endpoints = self._endpoints()
         starlette = self()
@@ -74,6 +75,7 @@ class Application(ServiceAppFactory):
             traffic=traffic,
             log=AccessLog(skip) if access.enabled.get() else None,
             finished=finished,
+            traced=_tracing_wanted(),
         )
         return _traced(edge, self) if _tracing_wanted() else edge
 
@@ -113,6 +115,8 @@ class Application(ServiceAppFactory):
         """See ServiceAppFactory."""
         for batcher in self.batchers.values():
             batcher.close()
+        if self._traffic:
+            self._traffic.write()  # what was counted since the last time outlives this worker
         await super().destroy_instance(app)
 
     # Endpoints

@@ -5,6 +5,7 @@ finds the best size by itself at every load (../docs/serving.md compares it with
 """
 
 import asyncio
+import contextvars
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -44,10 +45,11 @@ class Rows(Protocol):
 class _Job:
     """One caller's rows, of which some may already be done."""
 
-    __slots__ = ("arrived", "done", "future", "gone", "payload", "rows", "taken")
+    __slots__ = ("arrived", "context", "done", "future", "gone", "payload", "rows", "taken")
 
     def __init__(self, payload: Any, rows: int, arrived: float, gone: Callable[[], bool] | None) -> None:
         self.payload, self.rows, self.arrived, self.gone = payload, rows, arrived, gone
+        self.context = contextvars.copy_context()
         self.taken = 0
         self.done: list[Any] = []
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -85,7 +87,7 @@ class Batcher:
         self._max_rows, self._max_latency = max_rows, max_latency
         self._observed, self._refused = observed, refused
         self._waiting: deque[_Job] = deque()
-        self._waiting_rows = 0
+        self._waiting_rows = 0  # a job counts for one batch at most: its rest lets newer ones pass
         self._cost = CostCurve()
         self._busy = False
         self._task: asyncio.Task[None] | None = None
@@ -100,7 +102,7 @@ class Batcher:
         self.admit(rows)
         job = _Job(payload, rows, perf_counter(), gone)
         self._waiting.append(job)
-        self._waiting_rows += rows
+        self._waiting_rows += min(rows, self._max_rows)
         if not self._busy:
             self._busy = True
             # At the end of this turn of the event loop: whoever arrived in the same turn comes along.
@@ -130,18 +132,21 @@ class Batcher:
             return
         self._started = perf_counter()
         self._expected = self._cost.predict(_size(pieces))
-        self._task = asyncio.get_running_loop().create_task(self._serve(pieces))
+        # In the context of the oldest caller, or else each batch would inherit that of a request long answered.
+        context = pieces[0][0].context
+        self._task = asyncio.get_running_loop().create_task(self._serve(pieces), context=context)
 
     def _assemble(self) -> list[_Piece]:
         """The oldest rows that fit into one batch, without those of callers who left or whose time is up."""
         pieces: list[_Piece] = []
         room, now = self._max_rows, perf_counter()
-        longest = self._max_latency - self._cost.predict(1)
+        # Who has just come is computed whatever is predicted: or one slow batch would have all later ones refused.
+        longest = max(self._max_latency - self._cost.predict(1), self._max_latency * (1 - _HEADROOM))
         unfinished: list[_Job] = []
         while room and self._waiting:
             job = self._waiting.popleft()
             left = job.rows - job.taken
-            self._waiting_rows -= left
+            self._waiting_rows -= min(left, self._max_rows)
             if job.left():
                 if not job.future.done():
                     job.future.set_exception(Gone())
@@ -159,7 +164,7 @@ class Batcher:
                 unfinished.append(job)
         for job in unfinished:
             self._waiting.append(job)
-            self._waiting_rows += job.rows - job.taken
+            self._waiting_rows += min(job.rows - job.taken, self._max_rows)
         return pieces
 
     async def _serve(self, pieces: list[_Piece]) -> None:
@@ -167,11 +172,12 @@ class Batcher:
         try:
             for (job, _, _), outcome in zip(pieces, await self._outcomes(pieces), strict=True):
                 self._settle(job, outcome)
+        except BaseException:  # a cancellation: nobody waits for ever, or gets an answer with a hole in it
+            for job, _, _ in pieces:
+                job.future.cancel()
+            raise
         finally:
             self._task = None
-            for job, _, _ in pieces:  # only after a cancellation: nobody waits for ever
-                if job.taken >= job.rows and not job.future.done():
-                    job.future.cancel()
             # After the answers above have been sent: those whose rows are ready come first, and what
             # arrives meanwhile joins. The time of sending counts, because the next batch waits for it.
             asyncio.get_running_loop().call_soon(self._after, rows, waited)
@@ -187,9 +193,12 @@ class Batcher:
         """The result or the exception of each piece. A batch that fails is halved until the culprit is alone."""
         try:
             return await self._results(pieces)
+        except SystemExit as error:  # asyncio would end the whole worker, and every other request with it
+            failure: Exception = RuntimeError(f"the batch function raised SystemExit({error.code!r})")
         except Exception as error:  # noqa: BLE001  whatever the model raises belongs to its caller
-            if len(pieces) == 1:
-                return [_Failed(error)]
+            failure = error
+        if len(pieces) == 1:
+            return [_Failed(failure)]
         middle = len(pieces) // 2
         return [*await self._outcomes(pieces[:middle]), *await self._outcomes(pieces[middle:])]
 
@@ -220,8 +229,12 @@ class Batcher:
             job.future.set_exception(outcome.error)  # the rest of its rows is skipped: see _Job.left
             return
         job.done.append(outcome)
-        if job.taken >= job.rows:
+        if job.taken < job.rows:
+            return
+        try:
             job.future.set_result(job.done[0] if len(job.done) == 1 else self._outputs.join(job.done))
+        except Exception as error:  # noqa: BLE001  say, of a model that pads to the longest of each batch
+            job.future.set_exception(error)
 
     def close(self) -> None:
         """Cancel everyone who waits."""

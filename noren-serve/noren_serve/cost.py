@@ -13,7 +13,9 @@ class CostCurve:
         self._weight = self._rows = self._rows2 = self._seconds = self._product = 0.0
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Take one finished batch into account."""
+        """Take one finished batch into account; one without rows says nothing about rows."""
+        if not rows:
+            return
         keep = self._keep
         self._weight = self._weight * keep + 1
         self._rows = self._rows * keep + rows

@@ -56,10 +56,12 @@ class Edge:
         traffic: Traffic | None,
         log: AccessLog | None,
         finished: Callable[[], None] | None,
+        traced: bool = False,
     ) -> None:
         self._app, self._endpoints, self._admit = app, endpoints, admit
         self._limits, self._traffic, self._log, self._finished = limits, traffic, log, finished
         self._patience = Patience(limits.timeout_s) if limits.timeout_s else None
+        self._traced = traced  # OpenTelemetry's middleware comes before this, and makes the ids
         self._in_flight = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -76,7 +78,7 @@ class Edge:
                 counted = self._traffic.begin(path)
             else:
                 self._traffic.write()
-        request = _Request(scope, receive, send, self._patience)
+        request = _Request(scope, receive, send, self._patience, self._traced)
         if self._patience:
             self._patience.begin(request, start)
         self._in_flight += 1
@@ -109,25 +111,27 @@ class Edge:
             if endpoint is not None and endpoint.takes(request.content_type):
                 body = await self._body(request)
                 request.status, request.sent = await endpoint(
-                    request.scope, request.receive, request.send, body, request.span_id
+                    request.scope, request.receive, request.noting, body, request.span_id
                 )
             else:
                 await self._app(request.scope, request.counted(self._limits.max_body), request.noting)
         except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task and not task.cancelling():  # not the request: something that the service waits for
+                return await self._failed(request)
             if self._patience is None or not self._patience.end(request) or request.status:
                 raise
-            if task := asyncio.current_task():
+            if task:
                 task.uncancel()
             text = f"Not able to process the request in {self._limits.timeout_s} seconds"
             await request.answer(504, {"error": text})
         except Overloaded as error:
             await request.answer(503, {"error": str(error)}, answers.retry_after(error.retry_after_s))
         except TooLarge:
-            text = f"the body is larger than {self._limits.max_body} bytes"
-            await request.answer(413, {"error": text}, [(b"connection", b"close")])
+            await request.too_large(self._limits.max_body)
         except HungUp:
             return None
-        except Exception:  # noqa: BLE001  nothing may leave a client without an answer
+        except (Exception, SystemExit):  # noqa: BLE001  nothing may leave a client without an answer
             await self._failed(request)
         return None
 
@@ -148,6 +152,8 @@ class Edge:
         """The whole body. Raises TooLarge, HungUp."""
         message = await request.receive()
         body: bytes = message.get("body", b"")
+        if self._limits.max_body and len(body) > self._limits.max_body:
+            raise TooLarge
         if message.get("more_body"):
             parts, size = [body], len(body)
             while message.get("more_body"):
@@ -175,14 +181,15 @@ class _Request:
     """One HTTP request on its way: what its head says, and what has been answered so far."""
 
     __slots__ = (
-        "_patience", "content_type", "id", "length", "receive",
+        "_patience", "content_type", "id", "length", "receive", "refused",
         "scope", "send", "sent", "span_id", "status", "trace_id", "whole",
     )  # fmt: skip
 
-    def __init__(self, scope: Any, receive: Any, send: Any, patience: Patience | None) -> None:
+    def __init__(self, scope: Any, receive: Any, send: Any, patience: Patience | None, traced: bool) -> None:
         self.scope, self.receive, self.send, self._patience = scope, receive, send, patience
         self.content_type, self.length, self.trace_id, self.id = b"application/json", 0, "", b""
         self.status = self.sent = 0
+        self.refused = False  # whatever the application says to that is not sent
         self.whole = False  # the answer has been sent to its end
         traceparent = b""
         for name, value in scope["headers"]:
@@ -194,11 +201,11 @@ class _Request:
                 self.id = value
             elif name == b"traceparent":
                 traceparent = value
-        number = getrandbits(64)
+        number = (traced and trace_context.request_id) or getrandbits(64)
         self.span_id = b"%016x" % number
         self.id = self.id or self.span_id
         trace_context.request_id = number
-        if traceparent:
+        if traceparent or traced:
             self.trace_id = _join_trace(scope)
 
     async def answer(self, status: int, content: Any, headers: answers.Headers | None = None) -> None:
@@ -208,8 +215,16 @@ class _Request:
             extra = [(b"x-bentoml-request-id", self.span_id), *(headers or [])]
             self.sent = await answers.send_json(self.send, status, content, extra)
 
+    async def too_large(self, limit: int) -> None:
+        """Refuse the body."""
+        self.refused = True
+        text = f"the body is larger than {limit} bytes"
+        await self.answer(413, {"error": text}, [(b"connection", b"close")])
+
     async def noting(self, message: Any) -> None:
         """Send, and take down what is sent."""
+        if self.refused:
+            return
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if self._patience:
@@ -230,6 +245,7 @@ class _Request:
             message = await self.receive()
             size += len(message.get("body", b""))
             if size > limit:
+                await self.too_large(limit)  # now: the application would turn the exception into a 500
                 raise TooLarge
             return message
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from _bentoml_impl.serde import ALL_SERDE
 from _bentoml_sdk.io_models import ARGS, KWARGS, IODescriptor, IOMixin, IORootModel
-from bentoml._internal.context import request_tempdir_pool
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.context import request_tempdir_pool, trace_context
 from bentoml._internal.utils.http import set_cookies
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -57,6 +58,7 @@ class Endpoint:
         # BentoML builds the JSON schema of the output for each response, only to ask for this.
         self._output.mime_type = staticmethod(lambda value=self._type: value)
         self._server = (b"server", server)
+        self._tells_trace = bool(BentoMLContainer.http.response.trace_id.get())
         self._own_mime = (b"content-type", self._with_charset(self._type).encode())
         self.path = method.route
 
@@ -68,6 +70,8 @@ class Endpoint:
         """Answer the request; returns status and bytes of the body."""
         context = enter(scope, receive, body)
         headers: Headers = [self._server, (b"x-bentoml-request-id", request_id)]
+        if self._tells_trace:
+            headers.append((b"x-bentoml-trace-id", b"%032x" % trace_context.trace_id))
         try:
             args, kwargs = self._read(body)
             if self._ctx_param is not None:

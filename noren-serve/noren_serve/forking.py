@@ -4,8 +4,10 @@ import atexit
 import contextlib
 import gc
 import os
+import shutil
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,6 +17,7 @@ from typing import Any, NoReturn
 from noren_serve.child import receive_listener, tell
 from noren_serve.options import Options
 
+_METRICS_PREFIX = "noren-serve-"
 UNSUPPORTED = 69  # exit code: the service needs what this server lacks (EX_UNAVAILABLE of sysexits.h)
 
 
@@ -78,7 +81,7 @@ def live(
     first: bool,
 ) -> NoReturn:
     """The life of a forked worker. Never returns: what the supervisor would do at its end is not ours to do."""
-    code = 1
+    code, supervisor = 1, os.getppid()
     try:
         code = _live(options, loaded, listener, channel, index=index, first=first)
     except SystemExit as end:
@@ -94,8 +97,11 @@ def live(
     finally:
         with contextlib.suppress(Exception):
             atexit._run_exitfuncs()  # traces are sent, logs closed; the supervisor's own clean-up is none of these
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for out in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # whoever read them is gone
+                out.flush()
+        if os.getppid() != supervisor:  # it was killed, and cannot clean up any more
+            remove_metrics()
         os._exit(code)
 
 
@@ -112,7 +118,8 @@ def _live(
 
     service, instance = (loaded.service, loaded.instance) if loaded else (load(options), None)
     if not loaded and first:
-        worker.deploy(service)
+        if not options.deployed:
+            worker.deploy(service)
         tell(channel, "loaded", asdict(worker.listen(service)))
         handed = receive_listener(channel)
         listener = listener or handed
@@ -155,6 +162,20 @@ def open_files() -> set[str]:
 def thread_count() -> int:
     """Threads of this process, those of native libraries included (Linux)."""
     return len(list(Path("/proc/self/task").iterdir()))
+
+
+def make_metrics_folder() -> None:
+    """Where the workers' metrics meet, unless that has been said; call before prometheus_client is imported."""
+    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
+
+
+def remove_metrics() -> None:
+    """Remove that folder, if it is one of ours."""
+    folder = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
+    if folder.name.startswith(_METRICS_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
+        del os.environ["PROMETHEUS_MULTIPROC_DIR"]  # whoever this process becomes makes one of its own
 
 
 def forget_metrics(pid: int) -> None:

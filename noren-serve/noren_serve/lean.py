@@ -7,6 +7,7 @@ Each function below stands in for one of the same name, and imports the real mod
 import functools
 import importlib
 import sys
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +27,8 @@ class _Deferred(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in _LOADING:
             raise AttributeError(name)  # whoever goes through all modules asks every one for these
+        if name == "__path__" and _DEFERRED[self.__name__]:
+            raise AttributeError(name)  # it is no package; `from x import y` asks all the same
         return getattr(_real(self.__name__), name)
 
 
@@ -34,6 +37,8 @@ def defer() -> None:
     for name, functions in _DEFERRED.items():
         if name not in sys.modules:
             module = _Deferred(name)
+            if "." not in name:  # so that libraries that ask whether it is installed are told
+                module.__spec__ = PathFinder.find_spec(name)
             for function in functions:
                 setattr(module, function, _stand_in(name, function))
             sys.modules[name] = module

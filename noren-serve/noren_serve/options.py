@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class Options:
     drain_s: float
     keep_alive_s: int
     backlog: int
+    deployed: bool  # what happens once for a deployment has happened
 
 
 def parse(argv: list[str] | None = None) -> Options:
@@ -62,9 +64,10 @@ def parse(argv: list[str] | None = None) -> Options:
     )
     add("--max-requests", type=_count, default=0, metavar="N", help="replace a worker after N requests; 0: never")
     add("--max-requests-jitter", type=_count, default=0, metavar="N", help="add up to N at random, so not all at once")
-    add("--drain", dest="drain_s", type=float, default=30.0, metavar="S", help="time for open requests at the end")
+    add("--drain", dest="drain_s", type=_seconds, default=30.0, metavar="S", help="time for open requests at the end")
     add("--keep-alive", dest="keep_alive_s", type=_count, default=5, metavar="S", help="how long idle connections stay")
     add("--backlog", type=_count, default=2048, help=argparse.SUPPRESS)
+    add("--deployed", action="store_true", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"noren-serve {__version__}")
     given = vars(parser.parse_args(argv))
     pairs = [pair.partition("=") for pair in given.pop("arg")]
@@ -80,7 +83,8 @@ def _environment(name: str, kind: Callable[[str], int]) -> int | None:
     try:
         return kind(text)
     except argparse.ArgumentTypeError as error:
-        raise SystemExit(f"noren-serve: {name}={text}: {error}") from None
+        print(f"noren-serve: {name}={text}: {error}", file=sys.stderr)  # noqa: T201  this is the command line
+        raise SystemExit(2) from None
 
 
 def _whole(text: str, lowest: int, highest: int) -> int:
@@ -103,6 +107,16 @@ def _workers(text: str) -> int:
 
 def _count(text: str) -> int:
     return _whole(text, 0, 2**31)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 0 <= seconds <= 86400:  # which is also false of nan
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
+    return seconds
 
 
 def _bytes(text: str) -> int:

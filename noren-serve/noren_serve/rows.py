@@ -17,7 +17,8 @@ class PayloadRows:
         """Number of rows."""
         if type(payload) is list:
             return len(payload)
-        return int(AutoContainer.get_batch_size(payload, self._dimension))
+        size: Any = AutoContainer.get_batch_size(payload, self._dimension)
+        return int(size[self._dimension] if isinstance(size, tuple) else size)  # a DataFrame gives its whole shape
 
     def cut(self, payload: Any, at: Sequence[int]) -> list[Any]:
         """Pieces of `payload` between the offsets `at`."""

@@ -63,8 +63,9 @@ class Supervisor:
     def _start(self, index: int) -> None:
         """Fork one worker."""
         ours, theirs = socket.socketpair()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # whoever read them is gone
+            sys.stdout.flush()
+            sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
             ours.close()
@@ -123,6 +124,7 @@ class Supervisor:
             self._answered = True
             assert self._listener is not None
             host, port = self._listener.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
             say(f"serving {self._options.target} on http://{host}:{port}, {self._count} worker(s)")
         for old in self._children.values():
             if old.retiring and old.index == child.index and old is not child:

@@ -37,6 +37,7 @@ class Threads:
             loop, future, context, function = self._calls.get()
             if future.cancelled():  # its request timed out while it waited
                 self._post(loop, self._deliver, future, None, False)
+                del loop, future, context, function
                 continue
             try:
                 outcome, failed = context.run(function), False

@@ -16,6 +16,7 @@ from noren_serve import lean
 from noren_serve.options import Options
 
 logger = logging.getLogger("bentoml.serve")
+_LINGER_S = 1.0  # how long connections on which nothing happens stay open at the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +161,47 @@ def _server(config: Any, channel: socket.socket, ready: Callable[[], None]) -> A
             gc.freeze()
             ready()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for listening in [*self.servers, *(sockets or [])]:
+                listening.close()
+            # uvicorn cuts idle connections off at once, into requests that are on their way. Give these a moment.
+            until = asyncio.get_running_loop().time() + _LINGER_S
+            while self.server_state.connections and asyncio.get_running_loop().time() < until and not self.force_exit:
+                for connection in self.server_state.connections:
+                    _close_after_answer(connection)
+                await asyncio.sleep(0.02)
+            await super().shutdown(sockets)
+
         def _orphaned(self) -> None:
             """The supervisor was killed: end in order, rather than hold its port for ever."""
             asyncio.get_running_loop().remove_reader(channel.fileno())
             self.should_exit = True
 
     return Server(config)
+
+
+def _close_after_answer(connection: Any) -> None:
+    """Have an HTTP connection answer what it is asked next, or is answering now, and then no more."""
+    if isinstance(connection.app, _Closing) or not hasattr(connection, "cycle"):  # a websocket has none
+        return
+    connection.app = _Closing(connection.app)
+    if connection.cycle is not None and not connection.cycle.response_complete:
+        connection.shutdown()
+
+
+class _Closing:
+    """Tells the client with its answer that the connection ends (RFC 9112, 9.6)."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def closing(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive, closing)
 
 
 def _set_environment(service: Any) -> None:

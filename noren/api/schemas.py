@@ -9,9 +9,16 @@ from pydantic import BaseModel, field_validator
 from noren.control.ports import Event, Replica, ReplicaState
 from noren.control.world import World
 from noren.domain.commands import Deployment
-from noren.domain.deployment import Revision
+from noren.domain.deployment import Revision, Server
 from noren.domain.rollout import Rollout
 from noren.domain.verdict import Outcome, Verdict
+
+
+class ResourcesView(BaseModel):
+    """Limits of each replica; null: not limited."""
+
+    cpu: float | None = None
+    memory_bytes: int | None = None
 
 
 class RevisionView(BaseModel):
@@ -22,6 +29,8 @@ class RevisionView(BaseModel):
     bento: str
     replicas: int
     workers: int
+    server: Server = Server.NOREN
+    resources: ResourcesView = ResourcesView()
     env: list[str]
     steps: list[int]
     promoted: bool  # whether it ever got through a rollout
@@ -35,6 +44,8 @@ class RevisionView(BaseModel):
             bento=revision.bento,
             replicas=revision.replicas,
             workers=revision.workers,
+            server=revision.server,
+            resources=ResourcesView.model_validate(revision.resources, from_attributes=True),
             env=sorted(revision.env),
             steps=list(revision.strategy.steps),
             promoted=revision.number in deployment.promoted,

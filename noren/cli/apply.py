@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from noren.api.schemas import AppliedView
-from noren.cli.console import AsJson, client, out, print_json
+from noren import settings
+from noren.api.schemas import AppliedView, ResourcesView
+from noren.cli.console import AsJson, client, errors, out, print_json
 from noren.cli.watch import follow
 from noren.client import Client
 from noren.manifests.deployment_file import read_all
@@ -27,6 +28,8 @@ def apply(
     for one in applied:
         if not as_json:
             out.print(_sentence(one))
+    if any(_unheld(one) for one in applied):
+        errors.print("note: replicas are processes here, which `resources` does not hold; containers are held to it")
     if wait:
         ended = [_wait(control, one, quiet=as_json) for one in applied]
         if not all(ended):
@@ -41,6 +44,11 @@ def _wait(control: Client, one: AppliedView, *, quiet: bool) -> bool:
     if not one.changed and not (rollout and rollout.active):
         return True
     return follow(control, one.deployment, revision=one.revision.name, quiet=quiet)
+
+
+def _unheld(one: AppliedView) -> bool:
+    """Whether it has limits that this home's runtime cannot enforce."""
+    return settings.load().runtime is settings.Runtime.PROCESS and one.revision.resources != ResourcesView()
 
 
 def _sentence(one: AppliedView) -> str:

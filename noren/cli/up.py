@@ -15,19 +15,24 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from noren import settings
 from noren.cli.console import AsJson, out, print_json
 from noren.client import Client
-from noren.domain.errors import DriverError, DriverUnavailable
+from noren.domain.errors import Conflict, DriverError, DriverUnavailable
 from noren.machine import Machine, exit_code, listener, own_environment, tail
-from noren.settings import Settings
+from noren.settings import Runtime, Settings
 
 _WITHIN_S = 30.0
 
 
 def up(
+    runtime: Annotated[
+        Runtime | None, typer.Option(help="what a replica is; the next `noren up` does the same", show_default=False)
+    ] = None,
     foreground: Annotated[bool, typer.Option(help="stay in this terminal, for systemd and containers")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the control plane and the front door; does nothing when they run. Deployments come back as they were."""
     chosen = settings.load()
+    if runtime:
+        chosen = chosen.model_copy(update={"runtime": runtime})
     began = time.monotonic()
     with _one_at_a_time(chosen):
         running = Client(chosen.api_url).require_home(chosen.home)
@@ -35,6 +40,7 @@ def up(
             _refuse_taken_ports(chosen)
             _start(chosen, foreground=foreground)
         else:
+            _refuse_another_runtime(chosen)
             _wait_for_front_door(chosen)
     _report(chosen, already=running, seconds=time.monotonic() - began, as_json=as_json)
 
@@ -45,6 +51,14 @@ def _one_at_a_time(chosen: Settings) -> Iterator[None]:
     with (settings.writable_home(chosen.home) / "up.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when we die, or become the server
         yield
+
+
+def _refuse_another_runtime(chosen: Settings) -> None:
+    if (now := settings.remembered_runtime(chosen.home)) != chosen.runtime:
+        raise Conflict(
+            f"it is up already, and makes of a replica a {now}, not a {chosen.runtime}",
+            fix=f"`noren down`, then `noren up --runtime {chosen.runtime}`",
+        )
 
 
 def _refuse_taken_ports(chosen: Settings) -> None:
@@ -72,7 +86,8 @@ def _still_listening(port: int) -> str | None:
 def _start(chosen: Settings, *, foreground: bool) -> None:
     """Start the control plane and wait for the front door. After Ctrl-C only what ran before is left."""
     machine, log = Machine(chosen.home), chosen.home / "logs" / "server.out"
-    argv, env = [sys.executable, "-m", "noren.server"], own_environment() | {"NOREN_HOME": str(chosen.home)}
+    argv = [sys.executable, "-m", "noren.server"]
+    env = own_environment() | {"NOREN_HOME": str(chosen.home), "NOREN_RUNTIME": chosen.runtime}
     if foreground:
         machine.become(argv, kind="server", name="server", env=env)
     outlived = machine.processes()  # a data plane that serves without its control plane

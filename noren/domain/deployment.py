@@ -3,6 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
+
+
+class Server(StrEnum):
+    """Which program runs the Bento in a replica."""
+
+    NOREN = "noren"  # noren-serve: the same answers, faster
+    BENTOML = "bentoml"  # `bentoml serve`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Limits of one replica; None: not limited. A runtime of plain processes cannot enforce them."""
+
+    cpu: float | None = None  # cores
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +86,8 @@ class Revision:
     bento: str  # "name:version", never "latest"
     replicas: int = 1
     workers: int = 1
+    server: Server = Server.NOREN
+    resources: Resources = field(default_factory=Resources)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets: never in a log
     route: Route
     slo: Slo = field(default_factory=Slo)

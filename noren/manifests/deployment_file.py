@@ -24,6 +24,8 @@ from noren.domain.errors import SpecError
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LONGEST_S = 366 * 86400.0
+_UNITS_BYTES = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "K": 10**3, "k": 10**3, "M": 10**6, "G": 10**9}
+_LEAST_BYTES, _MOST_BYTES = 16 * 2**20, 2**50
 _MAX_LOCUSTFILE_BYTES = 1_000_000
 
 
@@ -42,6 +44,16 @@ def _seconds(value: timedelta) -> str:
     return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
 
 
+def _bytes(value: object) -> object:
+    written = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(written, str) and (match := re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,9})?)([KMG]i|[KkMG]|)\s*", written)):
+        size = int(float(match[1]) * _UNITS_BYTES[match[2]])
+        if _LEAST_BYTES <= size <= _MOST_BYTES:
+            return size
+        raise ValueError(f"{size} bytes are less than 16Mi or more than 1048576Gi; a number without a unit is bytes")
+    raise ValueError("memory is a number with a unit: 512Mi, 2Gi, 500M or 1G; a number alone is bytes")
+
+
 def _text(value: object) -> object:
     # YAML makes numbers and booleans of what is text in an environment.
     return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
@@ -52,6 +64,18 @@ Duration = Annotated[
     BeforeValidator(_duration),
     PlainSerializer(_seconds, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$", "examples": ["500ms", "10s", "5m"]}),
+]
+Memory = Annotated[
+    int,
+    BeforeValidator(_bytes),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "pattern": r"^\d+(\.\d+)?(Ki|Mi|Gi|K|k|M|G)?$",
+            "minimum": _LEAST_BYTES,
+            "examples": ["512Mi", "2Gi"],
+        }
+    ),
 ]
 Text = Annotated[str, BeforeValidator(_text)]
 
@@ -78,6 +102,13 @@ class Slo(_Part):
     p95_ms: float | None = Field(None, gt=0, description="95th percentile of the latency in milliseconds")
     p99_ms: float | None = Field(None, gt=0, description="99th percentile of the latency in milliseconds")
     error_rate: float = Field(0.01, ge=0, le=1, description="largest fraction of requests that may fail")
+
+
+class Resources(_Part):
+    """Limits of each replica; without a line, none. Containers are held to them, plain processes cannot be."""
+
+    cpu: float | None = Field(None, ge=0.01, le=1024, description="cores, 0.5 is half of one")
+    memory: Memory | None = Field(None, description="as Kubernetes writes it: Ki Mi Gi, K M G, or bytes")
 
 
 class LoadGate(_Part):
@@ -142,6 +173,11 @@ class DeploymentFile(_Part):
     )
     replicas: int = Field(1, ge=1, le=100, description="copies, each a process of its own")
     workers: int = Field(1, ge=1, le=64, description="worker processes in each copy")
+    server: domain.Server = Field(
+        domain.Server.NOREN,
+        description="what runs the Bento: `noren` is noren-serve, faster; `bentoml` is `bentoml serve`",
+    )
+    resources: Resources = Field(default_factory=Resources)
     env: dict[str, Text] = Field(default_factory=dict, description="environment variables of the service")
     route: Route = Field(default_factory=Route)
     slo: Slo = Field(default_factory=Slo)
@@ -169,6 +205,8 @@ class DeploymentFile(_Part):
             bento=self.bento,
             replicas=self.replicas,
             workers=self.workers,
+            server=self.server,
+            resources=domain.Resources(cpu=self.resources.cpu, memory_bytes=self.resources.memory),
             env=dict(self.env),
             route=domain.Route(
                 prefix=self.route.prefix or f"/{self.name}", host=self.route.host or f"{self.name}.localhost"

@@ -1,35 +1,37 @@
 """The virtual environment of a Bento, made by uv from the Bento's own locked requirements.
 
 Cached by the hash of the lock: a second replica starts at once, two versions with the same lock share one,
-and two versions with different libraries never meet.
+and two versions with different libraries never meet. With the server noren, noren-serve is in it too.
 """
 
-import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
 import yaml
 from uv import find_uv_bin
 
+from noren import server_wheel
+from noren.domain.deployment import Server
 from noren.domain.errors import DriverError
+from noren.runtimes.lock import lock
 
 _COMPLETE = ".complete"  # written last: an environment without it was interrupted, and is made again
 
 
-def prepare(bento: Path, envs: Path) -> Path:
+def prepare(bento: Path, envs: Path, server: Server) -> Path:
     """Return the Python of the Bento's environment, making the environment first if need be.
 
     bento  the folder of the built Bento
     envs   where environments are cached
-    Waits while another replica makes the same one. Raises DriverError when uv cannot make it.
+    Waits while another replica makes the same one. Raises DriverError when uv cannot make it, also when
+    noren-serve does not go together with what the Bento locked.
     """
     requirements = bento / "env" / "python" / "requirements.txt"
     if not requirements.is_file():
@@ -38,10 +40,11 @@ def prepare(bento: Path, envs: Path) -> Path:
             fix="build it again with BentoML 1.4 or newer",
         )
     version, wheels = python_version(bento), sorted((requirements.parent / "wheels").glob("*.whl"))
-    folder = envs / lock_hash(requirements.read_bytes(), version, [wheel.name for wheel in wheels])
-    with _lock(envs / f"{folder.name}.lock"):
+    added = [f"noren-serve {server_wheel.fingerprint()}"] if server is Server.NOREN else []
+    folder = envs / lock_hash(requirements.read_bytes(), version, [*(wheel.name for wheel in wheels), *added])
+    with lock(envs / f"{folder.name}.lock"):
         if not (folder / _COMPLETE).exists():
-            _make(folder, version, requirements, wheels)
+            _make(folder, version, requirements, wheels, server)
     return folder / "bin" / "python"
 
 
@@ -63,12 +66,14 @@ def python_version(bento: Path) -> str:
     return str(image.get("python_version") or f"{sys.version_info.major}.{sys.version_info.minor}")
 
 
-def _make(folder: Path, version: str, requirements: Path, wheels: Sequence[Path]) -> None:
+def _make(folder: Path, version: str, requirements: Path, wheels: Sequence[Path], server: Server) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     python = folder / "bin" / "python"
     _uv(["venv", "--quiet", "--python", version, str(folder)], requirements.parent)
+    added = [server_wheel.pack(folder / "server")] if server is Server.NOREN else []
+    # One call: the versions of the lock are held, and noren-serve joins them or is refused.
     install = ["pip", "install", "--quiet", "--python", str(python), "-r", str(requirements)]
-    _uv([*install, *(str(wheel) for wheel in wheels)], requirements.parent)
+    _uv([*install, *(str(wheel) for wheel in (*wheels, *added))], requirements.parent)
     (folder / _COMPLETE).touch()
 
 
@@ -77,10 +82,21 @@ def _uv(arguments: list[str], cwd: Path) -> None:
     done = subprocess.run(argv, cwd=cwd, env=env, check=False, stderr=subprocess.PIPE, text=True)
     sys.stderr.write(done.stderr)
     if done.returncode:
-        raise DriverError(
-            f"uv could not make the Bento's environment: {_error(done.stderr) or f'exit code {done.returncode}'}",
-            fix="try `uv pip install -r` on the requirements.txt of the Bento; see the log above",
+        raise _refusal(_error(done.stderr) or f"exit code {done.returncode}")
+
+
+def _refusal(said: str) -> DriverError:
+    # uv names who could not be brought together: the wheel of noren-serve by its version, or its path.
+    if "noren-serve" in said or "noren_serve" in said:
+        return DriverError(
+            f"noren-serve does not go together with what the Bento locked: {said}",
+            fix="write `server: bentoml` in the deployment file, or build the Bento with Python >= 3.11 and a "
+            "newer BentoML",
         )
+    return DriverError(
+        f"uv could not make the Bento's environment: {said}",
+        fix="try `uv pip install -r` on the requirements.txt of the Bento; see the log above",
+    )
 
 
 def _error(said: str) -> str:
@@ -88,14 +104,3 @@ def _error(said: str) -> str:
     lines = [line.strip() for line in said.splitlines()]
     first = next((i for i, line in enumerate(lines) if line.startswith("error:")), 0)
     return " ".join(takewhile(bool, lines[first:])).removeprefix("error: ")
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # released by the kernel when we die
-        try:
-            yield
-        finally:
-            os.utime(path)

@@ -51,6 +51,8 @@ def test_an_apply_is_answered_with_the_revision_and_again_with_no_change(plane: 
             "bento": "shop:v1",
             "replicas": 2,
             "workers": 1,
+            "server": "noren",
+            "resources": {"cpu": None, "memory_bytes": None},
             "env": ["A", "B"],
             "steps": [10, 50, 100],
             "promoted": False,

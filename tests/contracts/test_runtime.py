@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from noren.bootstrap import container_runtime, end
 from noren.control.ports import Replica, ReplicaState, Runtime
 from noren.domain.deployment import Revision, Route
 from noren.domain.errors import NotFound
 from noren.machine import Machine
+from noren.runtimes.container import KIND as CONTAINER
 from noren.runtimes.memory import MemoryRuntime
 from noren.runtimes.process import ProcessRuntime
 
 if TYPE_CHECKING:  # importlib mode does not let a test import its conftest
+    from noren.settings import Settings
     from tests.conftest import Tiny
 
 GRACE = timedelta(seconds=20)
@@ -35,7 +38,7 @@ def revision(number: int = 1, replicas: int = 1) -> Revision:
     )
 
 
-@pytest.fixture(params=["memory", pytest.param("process", marks=pytest.mark.e2e)])
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.e2e) for name in ("process", "container"))])
 def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]:
     if request.param == "memory":
         yield MemoryRuntime()
@@ -43,7 +46,14 @@ def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]
     tiny: Tiny = request.getfixturevalue("tiny")
     home = tiny.home(tmp_path)
     machine = Machine(home)
-    yield ProcessRuntime(home, machine, tiny.bentoml_home)
+    if request.param == "process":
+        yield ProcessRuntime(home, machine, tiny.bentoml_home)
+    else:
+        settings: Settings = request.getfixturevalue("tiny_image")
+        containers = container_runtime(settings.model_copy(update={"home": home}), machine, "podman")
+        yield containers
+        end(machine, CONTAINER)
+        containers.shut_down(timedelta(0))
     for process in machine.processes():
         os.kill(process.pid, signal.SIGKILL)
 
@@ -71,10 +81,12 @@ def test_replicas_appear_at_once_become_ready_and_a_second_start_changes_nothing
     assert [r.index for r in first] == [0, 1]
     assert len({r.address for r in first}) == 2
     eventually(lambda: ready(runtime, "shop-1"))
+    then = of(runtime, "shop-1")
+    assert [(r.index, r.address, r.restarts) for r in then] == [(r.index, r.address, 0) for r in first]
 
     runtime.start(revision(replicas=2))
     again = of(runtime, "shop-1")
-    assert [(r.index, r.pid, r.address, r.restarts) for r in again] == [(r.index, r.pid, r.address, 0) for r in first]
+    assert [(r.index, r.pid, r.address, r.restarts) for r in again] == [(r.index, r.pid, r.address, 0) for r in then]
     said = runtime.logs("shop-1", lines=1)
     assert {line.partition(" | ")[0] for line in said} <= {"0", "1"}
     assert len(said) <= 2

@@ -9,7 +9,7 @@ import pytest
 
 from noren.control.ports import Event, Memory
 from noren.domain.commands import Deployment
-from noren.domain.deployment import Gates, LoadGate, Revision, Route, Slo, Strategy
+from noren.domain.deployment import Gates, LoadGate, Resources, Revision, Route, Server, Slo, Strategy
 from noren.domain.errors import NotFound, Stale
 from noren.domain.observation import Counts
 from noren.domain.rollout import Rollout
@@ -26,6 +26,8 @@ REVISION = Revision(
     bento="shop:v7",
     replicas=3,
     workers=2,
+    server=Server.BENTOML,
+    resources=Resources(cpu=0.25, memory_bytes=2**40),
     env={"GREETING": "grüß dich\n\0", "EMPTY": ""},
     route=Route(prefix="/shop/v1", host="shop.example"),
     slo=Slo(p50_ms=1.5, p95_ms=20, p99_ms=99.9, error_rate=0.0001),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from noren.control.use_cases import digest
-from noren.domain.deployment import Revision, Route, Slo
+from noren.domain.deployment import Resources, Revision, Route, Server, Slo
 from noren.domain.errors import Conflict, NotFound, SpecError, Stale
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def test_apply_of_exactly_what_is_on_its_way_or_live_changes_nothing(house: Hous
     [
         {"replicas": 2},
         {"workers": 2},
+        {"server": Server.BENTOML},
+        {"resources": Resources(cpu=0.5)},
         {"env": {"A": "1"}},
         {"slo": Slo(p95_ms=1)},
         {"route": Route(prefix="/x", host="x")},

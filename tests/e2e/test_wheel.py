@@ -1,4 +1,4 @@
-"""The wheel, alone in an empty environment, rolls out a BentoML project that is not ours."""
+"""The wheels, alone in an empty environment, roll out a BentoML project that is not ours."""
 
 import os
 import subprocess
@@ -33,15 +33,17 @@ Run = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Those of the control plane and of the server."""
     folder = tmp_path_factory.mktemp("dist")
-    subprocess.run([find_uv_bin(), "build", "--quiet", "--wheel", "--out-dir", str(folder), str(ROOT)], check=True)
-    return next(folder.glob("*.whl"))
+    argv = [find_uv_bin(), "build", "--quiet", "--all-packages", "--wheel", "--out-dir", str(folder), str(ROOT)]
+    subprocess.run(argv, check=True)
+    return [str(path) for path in folder.glob("*.whl")]
 
 
 @pytest.fixture(params=["3.11", "3.12", "3.13"])
-def run(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Iterator[Run]:
-    """Run a command in an empty home, in an environment of this Python with nothing but the wheel in it."""
+def run(request: pytest.FixtureRequest, wheels: list[str], tmp_path: Path) -> Iterator[Run]:
+    """Run a command in an empty home, in an environment of this Python with nothing but the wheels in it."""
     version = request.param
     found = subprocess.run(
         [find_uv_bin(), "python", "find", "--no-project", version], capture_output=True, text=True, check=False
@@ -49,7 +51,7 @@ def run(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Iterator
     if found.returncode:
         pytest.skip(f"this machine has no Python {version}")
     venv, home, project = tmp_path / "venv", tmp_path / "home", tmp_path / "project"
-    for command in (["venv", str(venv), "--python", found.stdout.strip()], ["pip", "install", str(wheel)]):
+    for command in (["venv", str(venv), "--python", found.stdout.strip()], ["pip", "install", *wheels]):
         subprocess.run([find_uv_bin(), *command, "--quiet"], check=True, env=os.environ | {"VIRTUAL_ENV": str(venv)})
     home.mkdir()
     project.mkdir()

@@ -58,6 +58,8 @@ name: shop
 bento: shop
 replicas: 2
 workers: 3
+server: bentoml
+resources: {cpu: 0.5, memory: 512Mi}
 env: {A: text}
 route: {prefix: /a/b, host: shop.example}
 slo: {p50_ms: 1, p95_ms: 2.5, p99_ms: 3, error_rate: 0}
@@ -74,6 +76,8 @@ strategy:
         bento="shop",
         replicas=2,
         workers=3,
+        server=domain.Server.BENTOML,
+        resources=domain.Resources(cpu=0.5, memory_bytes=512 * 2**20),
         env={"A": "text"},
         route=domain.Route(prefix="/a/b", host="shop.example"),
         slo=domain.Slo(p50_ms=1, p95_ms=2.5, p99_ms=3, error_rate=0),
@@ -98,6 +102,7 @@ strategy:
 def test_the_defaults_of_the_file_are_those_of_the_domain() -> None:
     made = DeploymentFile.model_validate({"name": "shop", "bento": "shop"}).revision()
     assert (made.slo, made.gates, made.strategy) == (domain.Slo(), domain.Gates(), domain.Strategy())
+    assert (made.server, made.resources) == (domain.Server.NOREN, domain.Resources())
 
 
 def test_the_load_gate_is_switched_off_by_one_word(tmp_path: Path) -> None:
@@ -130,6 +135,35 @@ def test_what_is_no_duration_is_said_with_its_line(tmp_path: Path, wrong: str) -
 
 
 @pytest.mark.parametrize(
+    ("written_as", "meant"),
+    [
+        ("16Mi", 2**24),
+        ("1.5Gi", 3 * 2**29),
+        ("32768Ki", 2**25),
+        ("500M", 500_000_000),
+        ("2G", 2_000_000_000),
+        ("20000K", 20_000_000),
+        ("20000k", 20_000_000),
+        ("20000000", 20_000_000),
+        ("' 1 Gi '", None),
+        ("' 1Gi '", 2**30),
+    ],
+)
+def test_memory_is_written_as_in_kubernetes(tmp_path: Path, written_as: str, meant: int | None) -> None:
+    text = SMALLEST + f"resources: {{memory: {written_as}}}\n"
+    if meant is None:
+        assert "memory is a number with a unit" in mistake(tmp_path, text)
+    else:
+        assert revision(tmp_path, text).resources == domain.Resources(memory_bytes=meant)
+
+
+@pytest.mark.parametrize("wrong", ["512MB", "512mi", "-1Mi", "1e9", "1.5e9", "[]", "'~'", "Mi", "true", "1 Mi", "0x1F"])
+def test_what_is_no_memory_is_said_with_its_line(tmp_path: Path, wrong: str) -> None:
+    said = mistake(tmp_path, SMALLEST + f"resources:\n  cpu: 1\n  memory: {wrong}\n")
+    assert said.startswith("5: resources.memory: ")
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [("1", "1"), ("1.5", "1.5"), ("true", "true"), ("'0123'", "0123"), ("''", ""), ("grüß", "grüß")],
 )
@@ -149,6 +183,13 @@ MISTAKES = {
     SMALLEST + "replicas: 0\n": "3: replicas: Input should be greater than or equal to 1",
     SMALLEST + "replicas: many\n": "3: replicas: Input should be a valid integer",
     SMALLEST + "workers: 1.5\n": "3: workers: Input should be a valid integer",
+    SMALLEST + "server: uvicorn\n": "3: server: Input should be 'noren' or 'bentoml'",
+    SMALLEST + "resources: 1\n": "3: resources: Input should be a valid dictionary",
+    SMALLEST + "resources:\n  gpu: 1\n": "4: resources.gpu: unknown field",
+    SMALLEST + "resources:\n  cpu: 0\n": "4: resources.cpu: Input should be greater than or equal to 0.01",
+    SMALLEST + "resources:\n  cpu: half\n": "4: resources.cpu: Input should be a valid number",
+    SMALLEST + "resources:\n  memory: 512\n": "4: resources.memory: 512 bytes are less than 16Mi",
+    SMALLEST + "resources:\n  memory: 9999999Gi\n": "4: resources.memory: 10737417166258176 bytes",
     SMALLEST + "env: {A: [1]}\n": "3: env.A: Input should be a valid string",
     SMALLEST + "env:\n  A-B: x\n": "env: 'A-B' is no name for an environment variable of a service",
     SMALLEST + "env:\n  NOREN_HOME: x\n": "env: 'NOREN_HOME' is no name for an environment variable of a service",

@@ -103,7 +103,7 @@ def test_a_replica_answers_at_its_address_and_uses_memory(serving: Stage) -> Non
     answer = httpx.post(f"http://{replica.address}/say", json={"text": "good"}, trust_env=False)
     assert answer.text == "good"
     assert replica.memory_bytes > 10_000_000
-    assert any("noren: bentoml serve tiny:v1" in line for line in serving.runtime.logs("shop-1", lines=100))
+    assert any("noren: noren_serve tiny:v1" in line for line in serving.runtime.logs("shop-1", lines=100))
 
 
 def test_the_environment_of_the_control_plane_is_not_the_replicas(serving: Stage) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from noren.control.ports import Event
 from noren.domain.commands import Deployment
+from noren.domain.deployment import Revision, Route
 from noren.domain.errors import DriverError, DriverUnavailable, SpecError, Stale
 from noren.stores.sql import SqlStore
 from noren.stores.tables import Base
@@ -55,6 +56,17 @@ def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:
     assert again.load("shop") == saved
     assert [e.message for e in again.events("shop")] == ["a"]
     assert again.save(saved).version == 2
+
+
+def test_a_revision_that_was_stored_before_a_field_was_thought_of_has_its_default(tmp_path: Path) -> None:
+    store = SqlStore(url(tmp_path))
+    revision = Revision(deployment="shop", number=1, bento="shop:v1", route=Route(prefix="/shop", host="shop.x"))
+    store.save(Deployment(name="shop"), revision=revision)
+    with store.engine.begin() as connection:
+        removed = "json_remove(document, '$.server', '$.resources')"
+        connection.execute(text(f"UPDATE revisions SET document = {removed}"))  # noqa: S608  a constant
+
+    assert store.revisions("shop") == [revision]
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> None:

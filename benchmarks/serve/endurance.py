@@ -1,0 +1,93 @@
+"""noren-serve when more comes than it can do, and for a long time: open loops, as the world asks."""
+
+from dataclasses import dataclass
+
+from benchmarks.rows import Row
+from benchmarks.serve import contenders as c
+from benchmarks.serve.client import Answers, Client
+from benchmarks.serve.memory import growth, weighed
+from benchmarks.serve.run import StartError, serving, wrong
+
+DEADLINE_MS = 1000.0  # max_latency_ms of the service Narrow
+TIMES_CAPACITY = 3.0
+SHARE_OF_CAPACITY = 0.7
+SOAK = "soak"  # how the rows begin that outlive runs without --soak
+FLAT = "<= 1.05"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endured:
+    """A server that was asked `per_second` times a second. `growth` is the end's memory over the settled one."""
+
+    capacity: float
+    answers: Answers
+    growth: float
+    memory_mb: float
+    wrong: int
+
+
+def overload(seconds: float) -> list[Row]:
+    """Three times what the server can do: the forest in batches of 4, where the model and not HTTP is the limit."""
+    try:
+        seen = _endure(c.NOREN_NARROW, "forest", share=TIMES_CAPACITY, seconds=seconds, connections=64)
+    except StartError as error:
+        return [Row(name=f"overload: not measured: {error}", value=0, unit="1/s")]
+    in_time = sum(ms <= DEADLINE_MS for ms in seen.answers.latencies) / seconds
+    what = f"overload, {TIMES_CAPACITY:g} x capacity for {seconds:g} s"
+    return [
+        Row(name=f"{what}: capacity", value=round(seen.capacity), unit="1/s"),
+        Row(name=f"{what}: offered", value=round(seen.answers.offered / seconds), unit="1/s"),
+        Row(name=f"{what}: answered in time / capacity", value=round(in_time / seen.capacity, 2), unit="x",
+            goal=">= 0.9"),
+        Row(name=f"{what}: p99 of the answered", value=round(seen.answers.quantile_ms(0.99)), unit="ms",
+            goal=f"<= {DEADLINE_MS:g}"),
+        Row(name=f"{what}: refused with 503", value=seen.answers.statuses.get(503, 0), unit="requests"),
+        Row(name=f"{what}: neither answered nor refused", value=_lost(seen.answers), unit="requests", goal="= 0"),
+        Row(name=f"{what}: memory", value=round(seen.memory_mb), unit="MB"),
+        Row(name=f"{what}: memory at the end / after the first seconds", value=round(seen.growth, 3), unit="x",
+            goal=FLAT),
+    ]  # fmt: skip
+
+
+def soak(minutes: float) -> list[Row]:
+    """Most of what the server can do, for a long time: sentiment with scikit-learn, batchable."""
+    try:
+        seen = _endure(c.NOREN_BATCH, "tfidf", share=SHARE_OF_CAPACITY, seconds=minutes * 60, connections=16)
+    except StartError as error:
+        return [Row(name=f"{SOAK}: not measured: {error}", value=0, unit="minutes")]
+    what = f"{SOAK} at {SHARE_OF_CAPACITY:.0%} of capacity"
+    return [
+        Row(name=f"{what}: duration", value=minutes, unit="minutes", goal=">= 30"),
+        Row(name=f"{what}: requests", value=seen.answers.offered, unit="requests"),
+        Row(name=f"{what}: errors", value=seen.answers.failed + seen.wrong, unit="requests", goal="= 0"),
+        Row(name=f"{what}: p50", value=round(seen.answers.quantile_ms(0.5), 2), unit="ms"),
+        Row(name=f"{what}: p99", value=round(seen.answers.quantile_ms(0.99), 2), unit="ms"),
+        Row(name=f"{what}: memory", value=round(seen.memory_mb), unit="MB"),
+        Row(name=f"{what}: memory at the end / in the beginning", value=round(seen.growth, 3), unit="x", goal=FLAT),
+    ]
+
+
+def _endure(contender: c.Contender, model: str, *, share: float, seconds: float, connections: int) -> Endured:
+    with serving(contender, model) as server, Client(server.port, server.requests) as client:
+        client.closed_loop(connections=connections, seconds=2)
+        before = _capacity(client, connections, seconds)
+        if not before:
+            raise StartError("it answered nothing in a closed loop")
+        with weighed(server.tree) as curve:
+            answers = client.open_loop(per_second=before * share, seconds=seconds)
+        return Endured(
+            # The machine may have been slower before than during: the better of two is the harder to keep up with.
+            capacity=max(before, _capacity(client, connections, seconds)),
+            answers=answers,
+            growth=growth(curve, settled_s=min(60.0, seconds / 5)),
+            memory_mb=curve[-1][1],
+            wrong=wrong(contender, model, answers),
+        )
+
+
+def _capacity(client: Client, connections: int, seconds: float) -> float:
+    return client.closed_loop(connections=connections, seconds=min(10.0, seconds / 3)).per_second
+
+
+def _lost(answers: Answers) -> int:
+    return sum(count for status, count in answers.statuses.items() if status not in {200, 503})

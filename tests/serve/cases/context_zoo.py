@@ -1,0 +1,69 @@
+"""Requests to context_zoo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.serve.wire import Cases
+
+SHOP, STRANGER = {"origin": "http://shop.test"}, {"origin": "http://stranger.test"}
+TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+
+CASES: Cases = {
+    "the request": {"path": "/asked?a=1&b=%C3%BC&a=2", "json": {}, "headers": {"cookie": "k=v; l=w", "x-token": "t"}},
+    "the request async": {"path": "/asked_async", "json": {"word": "x"}},
+    "the request unannotated": {"path": "/unannotated", "json": {"n": 3}},
+    "the context is no input": {"path": "/unannotated", "json": {"n": 3, "ctx": 1}},
+    "the response": {"path": "/answered", "json": {}},
+    "the response with a status": {"path": "/answered", "json": {"status": 404}},
+    "the response with a wrong input": {"path": "/answered", "json": {"status": "x"}},
+    "headers replaced": {"path": "/own_type", "json": {}},
+    "state": [{"path": "/stateful", "json": {}}, {"path": "/stateful", "json": {}}],
+    "a context that is held": {"path": "/held", "json": {}},
+    "a folder for each request": {"path": "/request_state", "json": {}},
+    "server_context": {"path": "/whereabouts", "json": {}},
+    "background tasks": [
+        {"path": "/background", "json": {}},
+        {"path": "/afterwards", "json": {}, "until": "done"},
+    ],
+    "trace given": {"path": "/held", "json": {}, "headers": TRACE},
+    "trace broken": {"path": "/held", "json": {}, "headers": {"traceparent": "nonsense"}},
+    "middleware answers": {"path": "/stamped", "json": {}},
+    "middleware on livez": {"path": "/livez", "method": "GET"},
+    "middleware on an unknown path": {"path": "/nope", "method": "GET"},
+    "middleware on a wrong method": {"path": "/held", "method": "GET"},
+    "cors simple": {"path": "/held", "json": {}, "headers": SHOP},
+    "cors simple with cookie": {"path": "/answered", "json": {}, "headers": {**SHOP, "cookie": "a=b"}},
+    "cors stranger": {"path": "/held", "json": {}, "headers": STRANGER},
+    "cors of an error": {"path": "/answered", "json": {"status": "x"}, "headers": SHOP},
+    "cors of a 404": {"path": "/nope", "json": {}, "headers": SHOP},
+    "cors preflight": {
+        "path": "/held",
+        "method": "OPTIONS",
+        "headers": {**SHOP, "access-control-request-method": "POST", "access-control-request-headers": "x-token"},
+    },
+    "cors preflight, other method": {
+        "path": "/held",
+        "method": "OPTIONS",
+        "headers": {**SHOP, "access-control-request-method": "DELETE"},
+    },
+    "cors preflight, other header": {
+        "path": "/held",
+        "method": "OPTIONS",
+        "headers": {**SHOP, "access-control-request-method": "POST", "access-control-request-headers": "x-evil"},
+    },
+    "cors preflight, stranger": {
+        "path": "/held",
+        "method": "OPTIONS",
+        "headers": {**STRANGER, "access-control-request-method": "POST"},
+    },
+    "cors preflight of livez": {
+        "path": "/livez",
+        "method": "OPTIONS",
+        "headers": {**SHOP, "access-control-request-method": "GET"},
+    },
+    "options without cors": {"path": "/held", "method": "OPTIONS"},
+    "docs": {"path": "/docs.json", "method": "GET", "headers": SHOP},
+    "schema": {"path": "/schema.json", "method": "GET"},
+}
