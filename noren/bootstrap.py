@@ -27,7 +27,7 @@ from noren.runtimes.container import ContainerRuntime, Image
 from noren.runtimes.engine import Engine
 from noren.runtimes.process import ProcessRuntime
 from noren.runtimes.record import forget_all
-from noren.settings import Settings
+from noren.settings import Settings, remembered_runtime
 from noren.stores.sql import SqlStore
 
 
@@ -78,7 +78,7 @@ def _runtime(settings: Settings, machine: Machine) -> Runtime:
     if settings.runtime == "container":
         if machine.processes(process.KIND):
             raise _unmixed(settings, "processes")
-        return container_runtime(settings, machine, engines.find(settings.container_engine))
+        return container_runtime(settings, machine, engines.answering(settings.container_engine)[0])
     if machine.processes(container.KIND) or _containers(settings, machine):
         raise _unmixed(settings, "containers")
     return ProcessRuntime(settings.home, machine, settings.bentoml_home)
@@ -116,7 +116,9 @@ def image(settings: Settings, engine: str, revision: Revision) -> Image:
 
 
 def _containers(settings: Settings, machine: Machine) -> list[Engine]:
-    """The engines that have containers of this home."""
+    """The engines that have containers of this home. Who never asked for containers needs no engine."""
+    if remembered_runtime(settings.home) != "container":
+        return []
     found = [Engine(program, machine.home) for program in engines.answering(settings.container_engine)]
     return [engine for engine in found if engine.containers()]
 

@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """Run until told to end. Exit codes: 0 after SIGTERM, 1 failed, 2 usage, 69 not supported."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed by whoever started us; a socket must not take its place
-            setattr(sys, name, Path(os.devnull).open("w"))
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  for good
     options = parse(argv)
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     _share_cores(options.workers or 1)

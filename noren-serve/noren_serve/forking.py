@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import traceback
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,6 +117,11 @@ def _live(
 ) -> int:
     from noren_serve import worker
 
+    if loaded:
+        # Finalizers made before the fork, say of a temporary folder, are the supervisor's: all workers share what
+        # they would remove.
+        finalizers: Any = weakref.finalize
+        finalizers._registry.clear()
     service, instance = (loaded.service, loaded.instance) if loaded else (load(options), None)
     if not loaded and first:
         if not options.deployed:

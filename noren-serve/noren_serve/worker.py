@@ -162,8 +162,10 @@ def _server(config: Any, channel: socket.socket, ready: Callable[[], None]) -> A
             ready()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            for listening in [*self.servers, *(sockets or [])]:
-                listening.close()
+            for server in self.servers:
+                server.close()
+            for listener in sockets or []:
+                listener.close()
             # uvicorn cuts idle connections off at once, into requests that are on their way. Give these a moment.
             until = asyncio.get_running_loop().time() + _LINGER_S
             while self.server_state.connections and asyncio.get_running_loop().time() < until and not self.force_exit:

@@ -51,7 +51,7 @@ def _updated(command: str) -> str:
     """BentoML's own `apt-get install` relies on the update in its first command, which we leave out."""
     if not command.startswith("apt-get install"):
         return command
-    return f"apt-get update && {command} && rm -rf /var/lib/apt/lists/*"
+    return f"apt-get update && {command} && rm -rf /var/lib/apt/lists/* /var/cache/apt/*"
 
 
 def _shell(command: str, secrets: Sequence[str]) -> str:

@@ -11,6 +11,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from uv import find_uv_bin
@@ -62,13 +64,13 @@ def _tools(folder: Path, wanted: str | None) -> None:
     if sys.platform == "linux" and wanted in (None, here):
         _file(Path(find_uv_bin()), folder / "uv", linked=True)
         return
-    _folder(folder)
-    argv = [find_uv_bin(), "pip", "install", "--quiet", "--no-deps", "--target", str(folder), "--only-binary", ":all:"]
-    argv += ["--python-platform", PLATFORMS[wanted or here], "uv"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DriverError(f"there is no uv for {wanted or here}: {done.stderr.strip()}", fix="check the package index")
-    (folder / "bin" / "uv").rename(folder / "uv")
+    with tempfile.TemporaryDirectory() as scratch:
+        argv = [find_uv_bin(), "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", scratch]
+        argv += ["--python-platform", PLATFORMS[wanted or here], f"uv=={version('uv')}"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise DriverError(f"there is no uv for {wanted or here}: {done.stderr.strip()}", fix="is PyPI reachable?")
+        _file(Path(scratch, "bin", "uv"), folder / "uv")
 
 
 def _model(model: Model, weights: Path, store: Path | None) -> None:

@@ -17,7 +17,7 @@ from noren.runtimes.passed_on import ENGINE_PREFIXES, passed_on
 OF, REVISION, INDEX, PORT = "noren.of", "noren.revision", "noren.index", "noren.port"  # labels
 PROGRAMS = ("docker", "podman")
 _RUNS = frozenset({"running", "paused", "stopping"})
-_WITHIN_S = 30.0
+_WITHIN_S = 30.0  # podman keeps everyone waiting while it commits a large image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Engine:
         if not shutil.which(self.program):
             return "not installed"
         try:
-            done = self._run("ps", "--quiet", within_s=5.0)
+            done = self._run("ps", "--quiet")
         except DriverUnavailable as error:
             return error.problem
         return _last(done.stderr) if done.returncode else ""
@@ -91,7 +91,7 @@ class Engine:
             raise _unavailable([self.program, *words], done.stderr)
         return done.stdout
 
-    def _run(self, *words: str, merged: bool = False, within_s: float = _WITHIN_S) -> subprocess.CompletedProcess[str]:
+    def _run(self, *words: str, merged: bool = False) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
                 [self.program, *words],
@@ -102,26 +102,21 @@ class Engine:
                 text=True,
                 errors="replace",
                 check=False,
-                timeout=within_s,
+                timeout=_WITHIN_S,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise _unavailable([self.program, *words], str(error)) from error
 
 
-def find(named: str = "") -> str:
-    """The engine that is named, or else the first that answers. Raises DriverError with what each of them said."""
-    if found := answering(named):
-        return found[0]
-    said = "; ".join(f"{program}: {Engine(program, '').refusal()}" for program in ([named] if named else PROGRAMS))
+def answering(named: str = "") -> list[str]:
+    """The engines that answer here, or the one that is named. Raises DriverError with what each said when none does."""
+    refusals = {program: Engine(program, "").refusal() for program in ([named] if named else PROGRAMS)}
+    if found := [program for program, refusal in refusals.items() if not refusal]:
+        return found
     raise DriverError(
-        f"no container engine answers: {said}",
+        "no container engine answers: " + "; ".join(f"{program}: {refusal}" for program, refusal in refusals.items()),
         fix="install podman or docker, or start its service; or use processes: `noren up --runtime process`",
     )
-
-
-def answering(named: str = "") -> list[str]:
-    """All engines that answer here, or the one that is named if it does."""
-    return [program for program in ([named] if named else PROGRAMS) if not Engine(program, "").refusal()]
 
 
 def parse(inspected: str) -> list[Container]:

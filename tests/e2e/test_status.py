@@ -54,10 +54,10 @@ def _told(house: House) -> dict[str, tuple[str, int, int]]:
 
 
 def _serves(pid: int) -> tuple[str, int]:
-    """The Bento and the port in the command line of `bentoml serve`."""
+    """The Bento and the port in the command line of noren-serve."""
     line = psutil.Process(pid).cmdline()
-    assert line[1:4] == ["-m", "bentoml", "serve"]
-    return line[4], int(line[line.index("--port") + 1])
+    assert line[1:3] == ["-m", "noren_serve"]
+    return line[3], int(line[line.index("--port") + 1])
 
 
 def _listens(pid: int) -> set[int]:

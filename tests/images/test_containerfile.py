@@ -72,7 +72,7 @@ def test_compilers_are_fetched_only_where_packages_cannot_be_installed_without(m
 def test_the_users_commands_run_in_what_is_served_and_compilers_do_not(make: Make) -> None:
     bento = read(make(image={"commands": ["apt-get install -q -y libgomp1"]}))
     ground = write(bento).partition("AS builder")[0]
-    assert "apt-get update && apt-get install -q -y libgomp1 && rm -rf /var/lib/apt/lists/*" in ground
+    assert "apt-get update && apt-get install -q -y libgomp1 && rm -rf /var/lib/apt/lists/* /var/cache/apt/*" in ground
 
 
 def test_a_command_stays_one_instruction_whatever_is_in_it(make: Make) -> None:

@@ -143,3 +143,12 @@ def test_a_hub_that_does_not_answer_is_told_with_the_way_out(
 def test_a_model_of_a_hub_that_is_mounted_is_not_fetched(make: Make, context: Path, store: Path) -> None:
     lay_out(context, read(make(services=[{"models": [HUB]}])), Order(models=Models.MOUNT), model_store=store)
     assert list((context / "weights/hf-models").iterdir()) == []
+
+
+@pytest.mark.e2e
+def test_the_tools_are_those_of_the_platform_that_is_built_for(make: Make, context: Path, store: Path) -> None:
+    lay_out(context, read(make()), Order(platform="linux/arm64"), model_store=store)
+    header = (context / "tools/uv").read_bytes()[:20]
+    assert header[:4] == b"\x7fELF"
+    assert header[18] == 0xB7  # EM_AARCH64
+    assert [path.name for path in (context / "tools").iterdir()] == ["uv"]

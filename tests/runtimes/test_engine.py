@@ -209,18 +209,18 @@ def program(folder: Path, name: str, script: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_the_engine_is_the_first_that_answers_and_no_other_than_the_one_named(fake: Path) -> None:
+def test_an_engine_is_one_that_answers_and_no_other_than_the_one_named(fake: Path) -> None:
     program(fake, "docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
     program(fake, "podman", "exit 0")
-    assert (engines.find(), engines.find("podman")) == ("podman", "podman")
+    assert engines.answering() == engines.answering("podman") == ["podman"]
     with pytest.raises(DriverError, match=r"no container engine answers: docker: Cannot connect") as raised:
-        engines.find("docker")
+        engines.answering("docker")
     assert "noren up --runtime process" in raised.value.fix
 
 
 def test_without_any_engine_each_is_said(fake: Path) -> None:
     with pytest.raises(DriverError, match="docker: not installed; podman: not installed"):
-        engines.find()
+        engines.answering()
 
 
 def test_an_engine_that_says_no_is_unavailable_with_its_last_words(fake: Path) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.serve import tables
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
@@ -133,7 +135,11 @@ def pair(pairs: Callable[[str], Pair], service: str) -> Pair:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--conformance-report", metavar="FILE", help="write a Markdown table of how the servers compare")
+    parser.addoption(
+        "--conformance-report",
+        metavar="FILE",
+        help="where the table goes: a page with that section, or a file",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -154,20 +160,18 @@ class Report:
                 self.rows.setdefault(str(service), Counter())[str(kind)] += 1
 
     def pytest_terminal_summary(self) -> None:
-        if self.path:
+        if self.path and not tables.write("conformance", self.table(), page=Path(self.path)):
             Path(self.path).write_text(self.table())
 
     def table(self) -> str:
         """One row per service, and a last one with the sums."""
-        lines = ["| service | cases | equal | deliberate differences |", "|---|---:|---:|---:|"]
+        lines = [
+            "| service | cases | equal | equal but for an extra header | deliberate differences |",
+            "|---|---:|---:|---:|---:|",
+        ]
         total = sum(self.rows.values(), Counter())
-        for service, count in [*sorted(self.rows.items()), ("together", total)]:
-            cells = [
-                f"`{service}`" if count is not total else service,
-                count.total(),
-                count["equal"],
-                count["deliberate"],
-            ]
+        for name, count in [*((f"`{name}`", count) for name, count in sorted(self.rows.items())), ("together", total)]:
+            cells = [name, count.total(), count["equal"], count["extra"], count["deliberate"]]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
         if total["differs"]:
             lines.append(f"\n**{total['differs']} cases failed.**")

@@ -1,6 +1,7 @@
 """Rules of the access log: one valid JSON object a line, whatever comes, and never a reason to fail."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -11,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from noren_serve.access_log import AccessLog
 
 SIZES, IDS = (2, 3), ("id", "")
@@ -164,7 +164,5 @@ def test_a_log_that_cannot_be_written_disturbs_nobody(out: Callable[[], Any]) ->
     file = out()
     asyncio.run(turns())
     assert failures == []
-    try:
+    with contextlib.suppress(OSError):
         file.close()
-    except OSError:
-        pass

@@ -36,7 +36,7 @@ def test_an_answer_is_that_of_bentoml(
         extra = {name for name in differs if name in table["extra_headers"] and differs[name][0] is None}
         assert {part: differs[part] for part in differs if part not in extra} == {}
         if extra:
-            record_property("compared", "deliberate")
+            record_property("compared", "extra")
 
 
 def told(answer: wire.Answer, side: Side) -> Side:

@@ -1,11 +1,11 @@
 """What a batch costs, learned from noisy batches."""
 
+from itertools import pairwise
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from noren_serve.cost import CostCurve
 
 batches = st.lists(
@@ -61,7 +61,7 @@ def test_no_batch_costs_less_than_nothing_or_less_than_a_smaller_one(
     costs = [curve.predict(rows) for rows in sorted(sizes)]
 
     assert costs[0] >= -1e-9
-    assert all(larger >= smaller - 1e-9 for smaller, larger in zip(costs, costs[1:], strict=False))
+    assert all(larger >= smaller - 1e-9 for smaller, larger in pairwise(costs))
 
 
 def test_batches_of_one_size_tell_no_slope_so_larger_ones_cost_in_proportion_and_smaller_ones_as_much() -> None:

@@ -7,25 +7,25 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
+from time import perf_counter
 from typing import Any
 
 import bentoml
+import noren_serve.patience
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from opentelemetry import trace
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.routing import Route
-
-import noren_serve.patience
 from noren_serve.access_log import AccessLog
 from noren_serve.batching import Batcher, Overloaded
 from noren_serve.edge import Edge, Limits
 from noren_serve.endpoint import Endpoint
 from noren_serve.rows import PayloadRows
 from noren_serve.threads import Threads
+from opentelemetry import trace
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = (b"traceparent", f"00-{TRACE}-00f067aa0ba902b7-01".encode())
@@ -36,13 +36,15 @@ def limits(**given: Any) -> Limits:
     return Limits(**{**{name: getattr(NO_LIMITS, name) for name in Limits.__slots__}, **given})
 
 
-@bentoml.service
 class Shop:
-    """Its one method is called through `call` of `shop()`."""
+    """Only its declaration counts here: what is called is given to `world`."""
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]
     def say(self, text: str = "hello") -> str:
         return text
+
+
+SERVICE: Any = bentoml.service(Shop)
 
 
 async def echo(request: Request) -> PlainTextResponse:
@@ -139,7 +141,8 @@ class World:
         names = [(b"content-length", b"%d" % sum(map(len, chunks)))] if sized else []
         scope = {
             "type": "http", "method": method, "path": path, "client": ("10.0.0.1", 1), "query_string": b"",
-            "headers": [*names, *(headers or [])], "state": {}, "http_version": "1.1", "scheme": "http", "root_path": "",
+            "headers": [*names, *(headers or [])], "state": {}, "http_version": "1.1", "scheme": "http",
+            "root_path": "",
         }  # fmt: skip
         waiting = [
             {"type": "http.request", "body": chunk, "more_body": number < len(chunks)}
@@ -150,7 +153,7 @@ class World:
         async def receive() -> Any:
             if waiting:
                 return waiting.pop(0)
-            await asyncio.Event().wait()  # the client stays
+            return await asyncio.Event().wait()  # the client stays
 
         async def collect(message: Any) -> None:
             messages.append(message)
@@ -169,12 +172,16 @@ class World:
 
 
 def world(
-    limits: Limits = NO_LIMITS, *, call: Call = same, admit: Mapping[str, Callable[[], None]] | None = None, app: Any = APP
+    limits: Limits = NO_LIMITS,
+    *,
+    call: Call = same,
+    admit: Mapping[str, Callable[[], None]] | None = None,
+    app: Any = APP,
 ) -> World:
     out, finished = StringIO(), list[int]()
     edge = Edge(
         app,
-        endpoints={"/say": Endpoint(Shop.apis["say"], call, None, b"BentoML Service/shop")},
+        endpoints={"/say": Endpoint(SERVICE.apis["say"], call, None, b"BentoML Service/shop")},
         admit=admit or {},
         limits=limits,
         traffic=None,
@@ -395,8 +402,7 @@ def test_overload_noticed_only_in_the_queue_is_the_same_503() -> None:
 def hurry(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[None]]:
     """Has ten minutes pass."""
     passed = [0.0]
-    real = noren_serve.patience.perf_counter
-    monkeypatch.setattr(noren_serve.patience, "perf_counter", lambda: real() + passed[0])
+    monkeypatch.setattr(noren_serve.patience, "perf_counter", lambda: perf_counter() + passed[0])
 
     async def forward() -> None:
         await turns()
@@ -526,11 +532,22 @@ def test_a_trace_that_is_none_is_left_alone(value: bytes) -> None:
 
 
 names = st.sampled_from(
-    [b"traceparent", b"tracestate", b"baggage", b"x-request-id", b"content-type", b"content-length", b"cookie", b"x-other"]
+    [
+        b"traceparent",
+        b"tracestate",
+        b"baggage",
+        b"x-request-id",
+        b"content-type",
+        b"content-length",
+        b"cookie",
+        b"x-other",
+    ]
 )
 values = st.one_of(
     st.binary(max_size=60),
-    st.sampled_from([TRACEPARENT[1], b"a=1,b=2;c", b"%ff=%00,=,==", b"-5", b"9" * 30, "²".encode(), b"application/json"]),
+    st.sampled_from(
+        [TRACEPARENT[1], b"a=1,b=2;c", b"%ff=%00,=,==", b"-5", b"9" * 30, "²".encode(), b"application/json"]
+    ),
 )
 
 

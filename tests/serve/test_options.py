@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from noren_serve.options import Options, parse
 
 

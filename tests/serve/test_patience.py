@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import noren_serve.patience
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import noren_serve.patience
 from noren_serve.patience import Patience
 
 LIMIT_S = 10.0

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -35,7 +36,7 @@ SERVICES = {
             @bentoml.on_deployment
             @staticmethod
             def once():
-                with open("deployed", "a") as file:
+                with open(os.environ["DIARY"], "a") as file:
                     file.write("once ")
 
             @bentoml.api
@@ -50,6 +51,24 @@ SERVICES = {
             @bentoml.api
             def die(self) -> None:
                 os._exit(9)
+
+            @bentoml.api
+            def trace(self) -> str:
+                from opentelemetry import trace
+                return format(trace.get_current_span().get_span_context().trace_id, "032x")
+        """,
+    "scratch": """
+        import os, tempfile
+        import bentoml
+
+        @bentoml.service
+        class Scratch:
+            def __init__(self) -> None:
+                self.folder = tempfile.TemporaryDirectory()
+
+            @bentoml.api
+            def pid(self) -> int:
+                return os.getpid() if os.path.isdir(self.folder.name) else 0
         """,
     "attached": """
         import os, socket, threading
@@ -60,7 +79,7 @@ SERVICES = {
             @bentoml.on_deployment
             @staticmethod
             def once():
-                with open("deployed", "a") as file:
+                with open(os.environ["DIARY"], "a") as file:
                     file.write("once ")
 
             def __init__(self) -> None:
@@ -137,15 +156,16 @@ class Running:
         assert self.process.poll() is None, self.said
         return self
 
-    def ask(self, path: str, body: Any = None, timeout: float = 20) -> Any:
+    def ask(self, path: str, body: Any = None, **headers: str) -> Any:
         """On a connection of its own."""
-        connection = http.client.HTTPConnection(*self.address, timeout=timeout)
+        connection = http.client.HTTPConnection(*self.address, timeout=20)
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
         with contextlib.closing(connection):
-            connection.request("POST", path, json.dumps(body or {}), {"content-type": "application/json"})
+            connection.request("POST", path, json.dumps(body or {}), {"content-type": "application/json", **names})
             answer = connection.getresponse()
             content = answer.read()
             assert answer.status == 200, content
-            return json.loads(content) if b"json" in (answer.headers["content-type"] or "").encode() else content.decode()
+            return json.loads(content) if "json" in answer.headers["content-type"] else content.decode()
 
     def workers(self) -> set[int]:
         """Pids of the processes below the supervisor."""
@@ -179,6 +199,7 @@ class Shop:
         (folder / "tmp").mkdir(parents=True)
         ours = {k: v for k, v in os.environ.items() if not k.startswith(("BENTOML_", "PROMETHEUS_", "NOREN_"))}
         home = {"BENTOML_HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
+        home["DIARY"] = str(folder / "deployed")
         argv = [sys.executable, "-m", "noren_serve", target, "--working-dir", str(self.code), *options]
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
             process = subprocess.Popen(argv, cwd=folder, env={**ours, **home, **env}, stdout=out, stderr=err)
@@ -197,8 +218,9 @@ class Shop:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 running.process.wait(10)
                 continue
-            for process in [*psutil.Process(running.process.pid).children(recursive=True), running.process]:
-                process.kill()
+            for child in psutil.Process(running.process.pid).children(recursive=True):
+                child.kill()
+            running.process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -256,9 +278,8 @@ class Load:
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self.failures.append(error)
                 connection.close()
-            else:
-                if not keep:
-                    connection.close()
+            if not keep:
+                connection.close()
         connection.close()
 
     def await_answers(self, count: int) -> None:
@@ -294,6 +315,7 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it_and_is_replaced(two
 
 
 def test_metrics_are_the_sum_of_all_workers_also_of_dead_ones(two: Running) -> None:
+    time.sleep(1)  # the workers write what they counted twice a second
     start = count(two)
     asked: Counter[int] = Counter()
     while len(asked) < 2 or min(asked.values()) < 5:
@@ -301,7 +323,7 @@ def test_metrics_are_the_sum_of_all_workers_also_of_dead_ones(two: Running) -> N
     until(lambda: count(two) == start + asked.total())
 
     os.kill(min(asked), signal.SIGKILL)
-    until(lambda: len(two.workers()) == 2 and min(asked) not in two.workers())
+    until(lambda: min(asked) not in two.workers() and len(two.workers()) == 2)
 
     assert count(two) == start + asked.total()
 
@@ -338,11 +360,55 @@ def test_workers_are_replaced_after_their_requests_without_one_failing(shop: Sho
     until(lambda: count(running) == load.answers.total())
 
 
+def test_a_worker_that_retires_leaves_what_all_share_alone(shop: Shop) -> None:
+    running = shop.serve("scratch:Scratch", "--workers", "2", "--max-requests", "20")
+    with Load(running) as load:
+        until(lambda: len(load.answers) >= 5)
+
+    assert 0 not in load.answers  # the temporary folder of the instance that was forked
+    assert running.terminate() == 0
+    assert list((running.folder / "tmp").iterdir()) == []
+
+
+# Traces and the log
+
+
+def test_the_trace_of_the_caller_is_that_of_the_service_and_of_the_log(two: Running) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    assert two.ask("/trace", traceparent=f"00-{trace}-00f067aa0ba902b7-01", x_request_id="order-7") == trace
+    assert two.ask("/trace", x_request_id="order-8") == "0" * 32
+
+    until(lambda: "order-8" in (two.folder / "out").read_text())
+    lines = {line["request_id"]: line for line in logged(two)}
+    assert (lines["order-7"]["trace_id"], lines["order-7"]["path"]) == (trace, "/trace")
+    assert "trace_id" not in lines["order-8"]
+
+
+def test_hostile_headers_and_paths_are_answered_and_stay_inside_their_line(two: Running) -> None:
+    hostile = 'x","status":200,"y":"\xff\t{}'
+    two.ask("/pid", x_forwarded_for=hostile, x_request_id="evil" + hostile, traceparent=hostile, tracestate=hostile)
+    with pytest.raises(AssertionError, match="Not Found"):
+        two.ask("/%22%0a%7b%00%ff")
+    two.ask("/pid", x_request_id="after")
+
+    until(lambda: "after" in (two.folder / "out").read_text())
+    assert [line["client"] for line in logged(two) if line["request_id"].startswith("evil")] == [hostile]
+
+
+def logged(running: Running) -> list[dict[str, Any]]:
+    """Each line of the access log, among those that are for people."""
+    lines = (running.folder / "out").read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
 # The end
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_sigterm_lets_open_requests_finish_frees_the_port_and_ends_with_0(shop: Shop, workers: str) -> None:
+@pytest.mark.parametrize(("workers", "number"), [("1", signal.SIGTERM), ("2", signal.SIGINT)])
+def test_when_told_to_end_open_requests_finish_the_port_is_free_and_the_code_is_0(
+    shop: Shop, workers: str, number: signal.Signals
+) -> None:
     running = shop.serve("plain:Plain", "--workers", workers)
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(running.ask("/wait", {"seconds": 1.5})))
@@ -350,7 +416,8 @@ def test_sigterm_lets_open_requests_finish_frees_the_port_and_ends_with_0(shop: 
     time.sleep(0.5)  # the request is there
     workers_were = running.workers()
 
-    assert running.terminate() == 0
+    running.process.send_signal(number)
+    assert running.ended() == 0
 
     asking.join()
     assert answers == ["waited"]
@@ -438,7 +505,8 @@ def test_a_variable_of_the_environment_that_is_missing_is_named(shop: Shop, work
 
 def test_with_fallback_bentoml_serves_what_this_server_cannot(shop: Shop) -> None:
     port = free_port()
-    running = shop.start("needing:Outer", "--port", str(port), "--fallback")
+    # It makes Unix sockets, whose paths must be short.
+    running = shop.start("needing:Outer", "--port", str(port), "--fallback", TMPDIR=tempfile.gettempdir())
 
     def answers() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)

@@ -6,12 +6,12 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from noren_serve.threads import Threads
 
 
@@ -69,7 +69,7 @@ def test_calls_of_one_thread_run_in_the_order_they_came() -> None:
 
     async def test() -> None:
         threads = Threads(1)
-        await asyncio.gather(*[threads.run(lambda number=number: order.append(number)) for number in range(50)])
+        await asyncio.gather(*[threads.run(partial(order.append, number)) for number in range(50)])
 
     within(test())
     assert order == list(range(50))
@@ -145,9 +145,13 @@ def test_a_call_that_was_cancelled_while_it_waited_is_not_made() -> None:
 def test_a_call_that_is_cancelled_while_it_runs_gives_its_thread_back() -> None:
     started, gate = threading.Event(), threading.Event()
 
+    def call() -> None:
+        started.set()
+        gate.wait(5)
+
     async def test() -> None:
         threads = Threads(1)
-        running = asyncio.create_task(threads.run(lambda: (started.set(), gate.wait(5))))
+        running = asyncio.create_task(threads.run(call))
         await asyncio.get_running_loop().run_in_executor(None, started.wait, 5)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -192,7 +196,7 @@ def test_an_idle_thread_keeps_nothing_of_a_cancelled_request() -> None:
         first = asyncio.create_task(threads.run(lambda: gate.wait(5)))
         payload = Payload()
         kept = weakref.ref(payload)
-        second = asyncio.create_task(threads.run(lambda payload=payload: payload))
+        second = asyncio.create_task(threads.run(partial(id, payload)))
         await asyncio.sleep(0)
         second.cancel()
         await asyncio.wait([second])

@@ -188,6 +188,10 @@ class FailingZoo:
         yield {"name": "no model"}  # type: ignore[misc]
 
     @bentoml.api
+    async def read_again(self, ctx: bentoml.Context, n: int = 1) -> str:
+        return (await ctx.request.body()).decode() * n
+
+    @bentoml.api
     def optional_root(self, thing: Thing | None = None, /) -> Any:
         """With this input BentoML 1.4.39 cannot make /docs.json."""
         return thing
