@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from noren.bootstrap import image
+from noren.domain.deployment import Revision, Route
+from noren.settings import load
+
 if TYPE_CHECKING:
     from tests.e2e.conftest import House
 
@@ -23,8 +27,10 @@ def harbour(new_house: Callable[[], House], base_image: str) -> Iterator[House]:
     yield house
     house.close()
     assert containers(house) == []
-    made = [line.partition(" ")[0] for line in podman("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")]
-    podman("rmi", "--force", *(image for image in made if image.startswith("localhost/noren/echo:")))
+    chosen = load().model_copy(update={"bentoml_home": house.bentoml_home})
+    route = Route(prefix="/echo", host="echo")
+    for bento in ("echo:v1", "echo:v2"):
+        podman("rmi", image(chosen, "podman", Revision(deployment="echo", number=1, bento=bento, route=route)).name)
 
 
 def podman(*words: str) -> list[str]:
