@@ -11,6 +11,7 @@ from pathlib import Path
 from noren.domain.deployment import Server
 from noren.domain.errors import DriverError
 from noren.runtimes.environment import prepare
+from noren.runtimes.pinned import pinned_store
 
 
 def main(bento: Path, tag: str, envs: Path, port: str, workers: str, server: Server) -> None:
@@ -18,6 +19,7 @@ def main(bento: Path, tag: str, envs: Path, port: str, workers: str, server: Ser
     print(f"noren: preparing the environment of {tag}", flush=True)  # noqa: T201  the log is stdout
     try:
         python = prepare(bento, envs, server)
+        os.environ["BENTOML_HOME"] = str(pinned_store(bento, Path(os.environ["BENTOML_HOME"]), envs.parent / "stores"))
     except (DriverError, OSError) as error:
         sys.exit(f"noren: {error}")
     config = bento / "src" / "configuration.yaml"
