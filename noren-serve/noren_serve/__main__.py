@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     _share_cores(options.workers or 1)
     forking.make_metrics_folder()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while loading; then the supervisor listens to it
     try:
         code = _run(options)
     finally:
@@ -35,9 +37,10 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
 def _run(options: Options) -> int:
     try:
-        # A port that is taken is told before anything is loaded.
-        known = options.port is not None
-        listener = supervisor.bind(options.host or "127.0.0.1", options.port or 0, options.backlog) if known else None
+        listener = None
+        if options.host is not None and options.port is not None:
+            # An address that is taken is told before anything is loaded; otherwise the service has a say in it.
+            listener = supervisor.bind(options.host, options.port, options.backlog)
         loaded = forking.preload(options) if _may_fork(options) else None
         if loaded is None and "bentoml" in sys.modules:
             if listener:

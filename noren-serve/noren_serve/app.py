@@ -165,6 +165,8 @@ class Application(ServiceAppFactory):
         families = batch_families() if self.enable_metrics else None
         for name, method in methods.items():
             metrics = BatchMetrics(self.adaptive_batch_size_hist, *families, method=name) if families else None
+            if metrics and self._traffic:
+                self._traffic.batches.append(metrics)
             self.batchers[name] = Batcher(
                 self._batch_call(method),
                 inputs=PayloadRows(method.batch_dim[0]),
@@ -179,7 +181,7 @@ class Application(ServiceAppFactory):
         extra = {method.ctx_param: self.service.context} if method.ctx_param else {}
         if _is_async(method.func):
             return lambda batch: method.func(self._service_instance, batch, **extra)
-        return lambda batch: self._threads.run(functools.partial(method.func, self._service_instance, batch, **extra))
+        return lambda batch: self._threads.call(functools.partial(method.func, self._service_instance, batch, **extra))
 
     def _outer_middlewares(self) -> list[Middleware]:
         middlewares = [Middleware(cls, **options) for cls, options in self.service.middlewares]

@@ -6,6 +6,7 @@ finds the best size by itself at every load (../docs/serving.md compares it with
 
 import asyncio
 import contextvars
+import functools
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +14,9 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from noren_serve.cost import CostCurve
+from noren_serve.threads import Call
 
+_QUIET_TURNS = 3  # a request takes two turns of the event loop from the socket to the queue
 _HEADROOM = 0.8  # predictions err; a request is shed when it would use more than this part of its time
 
 
@@ -90,7 +93,9 @@ class Batcher:
         self._waiting_rows = 0  # a job counts for one batch at most: its rest lets newer ones pass
         self._cost = CostCurve()
         self._busy = False
-        self._task: asyncio.Task[None] | None = None
+        self._company = True  # the last batch had several callers; at first, who knows
+        self._arrivals = 0
+        self._task: asyncio.Task[None] | Call | None = None  # what is waited for
         self._started = self._expected = 0.0  # of the batch that runs now
 
     async def submit(self, payload: Any, gone: Callable[[], bool] | None = None) -> Any:
@@ -103,10 +108,10 @@ class Batcher:
         job = _Job(payload, rows, perf_counter(), gone)
         self._waiting.append(job)
         self._waiting_rows += min(rows, self._max_rows)
+        self._arrivals += 1
         if not self._busy:
             self._busy = True
-            # At the end of this turn of the event loop: whoever arrived in the same turn comes along.
-            asyncio.get_running_loop().call_soon(self._next)
+            self._soon()
         return await job.future
 
     def admit(self, rows: int = 1) -> None:
@@ -124,17 +129,50 @@ class Batcher:
         running = max(0.0, self._started + self._expected - perf_counter()) if self._task else 0.0
         return running + full * self._cost.predict(self._max_rows) + (self._cost.predict(rest) if rest else 0.0)
 
+    def _soon(self) -> None:
+        """Start the next batch: at once for a caller who is used to be alone.
+
+        While callers come together, those whose requests are already being read are let in first: reading has
+        to be done anyway, and their rows are cheapest in this batch. Nobody waits for a clock.
+        """
+        if self._company:
+            until = perf_counter() + self._cost.predict(self._waiting_rows) / 2
+            asyncio.get_running_loop().call_soon(self._gather, self._arrivals, 0, until)
+        else:
+            self._next()
+
+    def _gather(self, seen: int, quiet: int, until: float) -> None:
+        """Go on to the batch after a few turns without arrivals, or when it is full, or when that took too long."""
+        quiet = quiet + 1 if self._arrivals == seen else 0
+        if quiet >= _QUIET_TURNS or self._waiting_rows >= self._max_rows or perf_counter() >= until:
+            self._next()
+        else:
+            asyncio.get_running_loop().call_soon(self._gather, self._arrivals, quiet, until)
+
     def _next(self) -> None:
         """Start the next batch, or fall idle."""
         pieces = self._assemble()
         if not pieces:
             self._busy = False
             return
+        self._company = len(pieces) > 1
         self._started = perf_counter()
         self._expected = self._cost.predict(_size(pieces))
         # In the context of the oldest caller, or else each batch would inherit that of a request long answered.
-        context = pieces[0][0].context
-        self._task = asyncio.get_running_loop().create_task(self._serve(pieces), context=context)
+        self._start(pieces, pieces[0][0].context)
+
+    def _start(self, pieces: list[_Piece], context: contextvars.Context) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            call = context.run(self._call, pieces)
+        except Exception as error:  # noqa: BLE001  say, of rows that cannot be joined
+            self._task = loop.create_task(self._serve(pieces, self._halves(pieces, error)), context=context)
+            return
+        if isinstance(call, Call):  # a thread does it: no task is needed to wait for that
+            self._task = call
+            call.then(functools.partial(self._done, pieces))
+        else:
+            self._task = loop.create_task(self._serve(pieces, self._outcomes(pieces, call)), context=context)
 
     def _assemble(self) -> list[_Piece]:
         """The oldest rows that fit into one batch, without those of callers who left or whose time is up."""
@@ -167,44 +205,73 @@ class Batcher:
             self._waiting_rows += min(job.rows - job.taken, self._max_rows)
         return pieces
 
-    async def _serve(self, pieces: list[_Piece]) -> None:
-        rows, waited = _size(pieces), self._started - min(job.arrived for job, _, _ in pieces)
+    def _done(self, pieces: list[_Piece], call: Call) -> None:
+        """A thread has computed the batch."""
+        if call.cancelled:
+            return self._abandon(pieces)
         try:
-            for (job, _, _), outcome in zip(pieces, await self._outcomes(pieces), strict=True):
-                self._settle(job, outcome)
-        except BaseException:  # a cancellation: nobody waits for ever, or gets an answer with a hole in it
-            for job, _, _ in pieces:
-                job.future.cancel()
+            outcomes = self._shares(pieces, call.result())
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the model raises belongs to its caller
+            halves = self._halves(pieces, error)
+            self._task = asyncio.get_running_loop().create_task(self._serve(pieces, halves))
+            return None
+        return self._settle_all(pieces, outcomes)
+
+    async def _serve(self, pieces: list[_Piece], outcomes: Awaitable[list[Any]]) -> None:
+        try:
+            self._settle_all(pieces, await outcomes)
+        except BaseException:
+            self._abandon(pieces)
             raise
-        finally:
-            self._task = None
-            # After the answers above have been sent: those whose rows are ready come first, and what
-            # arrives meanwhile joins. The time of sending counts, because the next batch waits for it.
-            asyncio.get_running_loop().call_soon(self._after, rows, waited)
+
+    def _settle_all(self, pieces: list[_Piece], outcomes: list[Any]) -> None:
+        for (job, _, _), outcome in zip(pieces, outcomes, strict=True):
+            self._settle(job, outcome)
+        self._end(pieces)
+
+    def _abandon(self, pieces: list[_Piece]) -> None:
+        """After a cancellation nobody waits for ever, or gets an answer with a hole in it."""
+        for job, _, _ in pieces:
+            job.future.cancel()
+        self._end(pieces)
+
+    def _end(self, pieces: list[_Piece]) -> None:
+        self._task = None
+        waited = self._started - min(job.arrived for job, _, _ in pieces)
+        # After the answers have been sent: those whose rows are ready come first, and what arrives meanwhile
+        # joins. The time of sending counts, because the next batch waits for it.
+        asyncio.get_running_loop().call_soon(self._after, _size(pieces), waited)
 
     def _after(self, rows: int, waited: float) -> None:
-        took = perf_counter() - self._started
-        self._cost.learn(rows, took)
+        self._cost.learn(rows, perf_counter() - self._started)
         if self._observed:
             self._observed(rows, waited)
-        self._next()
+        if self._waiting:
+            self._soon()
+        else:
+            self._busy = False
 
-    async def _outcomes(self, pieces: list[_Piece]) -> list[Any]:
+    async def _outcomes(self, pieces: list[_Piece], call: Awaitable[Any] | None = None) -> list[Any]:
         """The result or the exception of each piece. A batch that fails is halved until the culprit is alone."""
         try:
-            return await self._results(pieces)
-        except SystemExit as error:  # asyncio would end the whole worker, and every other request with it
-            failure: Exception = RuntimeError(f"the batch function raised SystemExit({error.code!r})")
-        except Exception as error:  # noqa: BLE001  whatever the model raises belongs to its caller
-            failure = error
+            return self._shares(pieces, await (call or self._call(pieces)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the model raises belongs to its caller
+            return await self._halves(pieces, error)
+
+    async def _halves(self, pieces: list[_Piece], error: Exception | SystemExit) -> list[Any]:
+        if isinstance(error, SystemExit):  # asyncio would end the whole worker, and every other request with it
+            error = RuntimeError(f"the batch function raised SystemExit({error.code!r})")
         if len(pieces) == 1:
-            return [_Failed(failure)]
+            return [_Failed(error)]
         middle = len(pieces) // 2
         return [*await self._outcomes(pieces[:middle]), *await self._outcomes(pieces[middle:])]
 
-    async def _results(self, pieces: list[_Piece]) -> list[Any]:
+    def _call(self, pieces: list[_Piece]) -> Awaitable[Any]:
         payloads = [self._slice(piece) for piece in pieces]
-        result = await self._run(payloads[0] if len(payloads) == 1 else self._inputs.join(payloads))
+        return self._run(payloads[0] if len(payloads) == 1 else self._inputs.join(payloads))
+
+    def _shares(self, pieces: list[_Piece], result: Any) -> list[Any]:
+        """The part of the result that belongs to each piece. Raises ValueError when the rows do not match."""
         rows, found = _size(pieces), self._outputs.count(result)
         if found != rows:
             raise ValueError(f"the batch function gave {found} results for {rows} inputs")

@@ -55,6 +55,7 @@ class Traffic:
         self._in_progress: dict[str, int] = {}
         self._ends: dict[tuple[str, int], tuple[Tally, Any]] = {}  # path, status -> durations, counter
         self._last = 0.0
+        self.batches: list[BatchMetrics] = []  # written together with these
         self._due = False
 
     def begin(self, path: str) -> str:
@@ -85,6 +86,8 @@ class Traffic:
             if count and not self._due:  # still open: look again
                 self._due = True
                 asyncio.get_running_loop().call_later(_EVERY_S, self.write)
+        for batch in self.batches:
+            batch.write()
         if self._last:
             self.families.metrics_last_request_timestamp.labels(**_labels()).set(self._last)
 
@@ -109,16 +112,19 @@ class BatchMetrics:
             "service_name": server_context.bento_name,
             "service_version": server_context.bento_version,
         }
-        self._size = sizes.labels(
-            runner_name=server_context.service_name, worker_index=server_context.worker_index, **labels
-        )
-        self._wait = waits.labels(**labels)
+        of_worker = {"runner_name": server_context.service_name, "worker_index": server_context.worker_index}
+        self._sizes, self._waits = Tally(sizes.labels(**of_worker, **labels)), Tally(waits.labels(**labels))
         self.refused = refused.labels(**labels)
 
     def observe(self, rows: int, waited_s: float) -> None:
         """Note one batch."""
-        self._size.observe(rows)
-        self._wait.observe(waited_s)
+        self._sizes.observe(rows)
+        self._waits.observe(waited_s)
+
+    def write(self) -> None:
+        """Write to the families what was counted since the last time."""
+        self._sizes.write()
+        self._waits.write()
 
 
 def batch_families() -> tuple[Any, Any]:

@@ -601,7 +601,9 @@ def test_closing_cancels_everyone_who_waits() -> None:
     async def test() -> None:
         model = Model()
         batch = batcher(model, max_rows=4)
-        tasks = [submit(batch, list(range(6))), submit(batch, [7])]
+        tasks = [submit(batch, [1])]  # runs
+        await turns()
+        tasks += [submit(batch, list(range(6))), submit(batch, [7])]
         await turns()
         batch.close()
         await turns()

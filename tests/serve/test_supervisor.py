@@ -462,10 +462,10 @@ def test_a_worker_that_dies_again_and_again_is_restarted_ever_more_slowly(shop: 
 # What cannot be served
 
 
-def test_a_port_that_is_taken_is_told_before_anything_is_loaded(shop: Shop) -> None:
+def test_an_address_that_is_taken_is_told_before_anything_is_loaded(shop: Shop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        running = shop.start("broken:Broken", "--port", str(port))
+        running = shop.start("broken:Broken", "--host", "127.0.0.1", "--port", str(port))
 
         assert running.ended() == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in running.said
