@@ -3,7 +3,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 RUN := $(UV) run --frozen
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit down clean bench-demo bench-serve bench-report conformance
+.PHONY: help setup demo test check unit down clean bench-demo bench-serve bench-report bench-images conformance
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ bench-demo: setup  ## seconds of each step of the demo, requests per second, mem
 # ARGS="--quick" and others: `python -m benchmarks.serve --help`.
 bench-serve: setup  ## noren-serve beside its peers: requests per second, CPU, latency, overload; 25 minutes
 	$(RUN) python -m benchmarks.serve $(ARGS)
+
+bench-images: setup  ## size of an image, seconds to make it again after a training (podman, root)
+	$(RUN) python -m benchmarks.images
 
 conformance: setup  ## the same questions to noren-serve and `bentoml serve`; writes the table of docs/serving.md
 	$(RUN) pytest tests/serve/test_conformance.py --conformance-report docs/serving.md

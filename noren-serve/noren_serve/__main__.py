@@ -63,6 +63,7 @@ def _start_again() -> NoReturn:
     """Become a supervisor that has loaded nothing, and does not run the deployment's hooks a second time."""
     supervisor.say("loading left threads or open files behind, so each worker loads its own copy")
     arguments = [*sys.argv[1:], "--preload", "never", "--deployed"]
+    forking.flush()
     os.execv(sys.executable, [sys.executable, "-m", "noren_serve", *arguments])  # noqa: S606  no shell on purpose
 
 
@@ -73,6 +74,7 @@ def _fall_back(options: Options) -> NoReturn:
     argv += ["--api-workers", str(options.workers)] if options.workers else []
     argv += ["--working-dir", options.working_dir] if options.working_dir else []
     argv += [word for name, value in options.arguments.items() for word in ("--arg", f"{name}={value}")]
+    forking.flush()
     os.execv(sys.executable, [sys.executable, "-m", "bentoml", *argv])  # noqa: S606
 
 

@@ -204,14 +204,14 @@ class _Router:
             await self._app(scope, receive, send)
             return
         message = await receive()
-        body = message.get("body", b"")
+        parts = [message.get("body", b"")]  # joined once: adding each to the last would copy the whole every time
         while message.get("more_body"):
             message = await receive()
-            body += message.get("body", b"")
+            parts.append(message.get("body", b""))
         if message["type"] != "http.disconnect":
             from bentoml._internal.context import trace_context
 
-            await endpoint(scope, receive, send, body, b"%016x" % (trace_context.request_id or 0))
+            await endpoint(scope, receive, send, b"".join(parts), b"%016x" % (trace_context.request_id or 0))
 
 
 class _Ready:

@@ -211,7 +211,7 @@ class Batcher:
             return self._abandon(pieces)
         try:
             outcomes = self._shares(pieces, call.result())
-        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the model raises belongs to its caller
+        except BaseException as error:  # noqa: BLE001  whatever the model raises belongs to its caller
             halves = self._halves(pieces, error)
             self._task = asyncio.get_running_loop().create_task(self._serve(pieces, halves))
             return None
@@ -255,12 +255,16 @@ class Batcher:
         """The result or the exception of each piece. A batch that fails is halved until the culprit is alone."""
         try:
             return self._shares(pieces, await (call or self._call(pieces)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the model raises belongs to its caller
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever the model raises belongs to its caller
             return await self._halves(pieces, error)
 
-    async def _halves(self, pieces: list[_Piece], error: Exception | SystemExit) -> list[Any]:
-        if isinstance(error, SystemExit):  # asyncio would end the whole worker, and every other request with it
-            error = RuntimeError(f"the batch function raised SystemExit({error.code!r})")
+    async def _halves(self, pieces: list[_Piece], error: BaseException) -> list[Any]:
+        # At SystemExit asyncio would end the whole worker, and every other request with it. A panic in a library
+        # written in Rust (tokenizers, polars) is no Exception either.
+        if not isinstance(error, Exception):
+            error = RuntimeError(f"the batch function raised {error!r}")
         if len(pieces) == 1:
             return [_Failed(error)]
         middle = len(pieces) // 2

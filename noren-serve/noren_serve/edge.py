@@ -110,9 +110,7 @@ class Edge:
             endpoint = self._endpoints.get(path) if request.scope["method"] == "POST" else None
             if endpoint is not None and endpoint.takes(request.content_type):
                 body = await self._body(request)
-                request.status, request.sent = await endpoint(
-                    request.scope, request.receive, request.noting, body, request.span_id
-                )
+                await endpoint(request.scope, request.receive, request.noting, body, request.span_id)
             else:
                 await self._app(request.scope, request.counted(self._limits.max_body), request.noting)
         except asyncio.CancelledError:
@@ -131,7 +129,9 @@ class Edge:
             await request.too_large(self._limits.max_body)
         except HungUp:
             return None
-        except (Exception, SystemExit):  # noqa: BLE001  nothing may leave a client without an answer
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # noqa: BLE001  nothing may leave a client without an answer, also no panic of Rust code
             await self._failed(request)
         return None
 

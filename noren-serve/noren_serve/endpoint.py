@@ -66,8 +66,8 @@ class Endpoint:
         """Whether a body of this type is read as JSON; BentoML does that with all it does not know."""
         return content_type.partition(b";")[0].strip().lower() not in _FORMS
 
-    async def __call__(self, scope: Any, receive: Any, send: Any, body: bytes, request_id: bytes) -> tuple[int, int]:
-        """Answer the request; returns status and bytes of the body."""
+    async def __call__(self, scope: Any, receive: Any, send: Any, body: bytes, request_id: bytes) -> None:
+        """Answer the request."""
         context = enter(scope, receive, body)
         headers: Headers = [self._server, (b"x-bentoml-request-id", request_id)]
         if self._tells_trace:
@@ -81,22 +81,18 @@ class Endpoint:
             if self._ctx_param is not None:
                 answer = self._with_context(answer)
             if isinstance(answer, Response):
-                sent = await self._send_response(answer, scope, receive, send, headers)
+                await self._send_response(answer, scope, receive, send, headers)
             else:
                 await send_body(send, 200, answer, [self._own_mime, *headers])
-                sent = 200, len(answer)
         except Gone:
-            return 0, 0
+            return
         except Exception as error:  # noqa: BLE001  every failure of an endpoint is an answer
             status, content, extra = problem(error, scope)
-            body = encode(content)
-            await send_body(send, status, body, [(b"content-type", b"application/json"), *headers, *extra])
-            sent = status, len(body)
+            await send_body(send, status, encode(content), [(b"content-type", b"application/json"), *headers, *extra])
         if context.used:
             await context.run_background()
         if "temp_dir" in scope["state"]:
             request_tempdir_pool.release(scope["state"]["temp_dir"])
-        return sent
 
     async def _answer(self, output: Any) -> bytes | Response:
         """The body, when it has this endpoint's own content type, or a whole response."""
@@ -121,13 +117,10 @@ class Endpoint:
         set_cookies(response, self._context.response.cookies)
         return response
 
-    async def _send_response(
-        self, response: Response, scope: Any, receive: Any, send: Any, headers: Headers
-    ) -> tuple[int, int]:
+    async def _send_response(self, response: Response, scope: Any, receive: Any, send: Any, headers: Headers) -> None:
         for name, value in headers:
             response.headers[name.decode()] = value.decode("latin-1")
         await response(scope, receive, send)
-        return response.status_code, int(response.headers.get("content-length", 0))
 
     @staticmethod
     def _with_charset(media_type: str) -> str:

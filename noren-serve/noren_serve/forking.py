@@ -98,9 +98,7 @@ def live(
     finally:
         with contextlib.suppress(Exception):
             atexit._run_exitfuncs()  # traces are sent, logs closed; the supervisor's own clean-up is none of these
-        for out in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):  # whoever read them is gone
-                out.flush()
+        flush()
         if os.getppid() != supervisor:  # it was killed, and cannot clean up any more
             remove_metrics()
         os._exit(code)
@@ -141,6 +139,13 @@ def _live(
         ready=on_ready,
         retire=lambda: tell(channel, "retire"),
     )
+
+
+def flush() -> None:
+    """Write what was printed: after a fork it would be written twice, after an exec not at all."""
+    for out in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # whoever read them is gone
+            out.flush()
 
 
 def explain(error: BaseException, target: str) -> None:

@@ -41,7 +41,7 @@ def parse(argv: list[str] | None = None) -> Options:
     add(
         "-p", "--port", type=_port, default=_environment("BENTOML_PORT", _port), help="default: the service's own, 3000"
     )
-    add("--host", default=os.environ.get("BENTOML_HOST"), help="address to listen on; default 127.0.0.1")
+    add("--host", default=os.environ.get("BENTOML_HOST") or None, help="address to listen on; default 127.0.0.1")
     add(
         "--workers",
         "--api-workers",

@@ -63,10 +63,15 @@ class Supervisor:
     def _start(self, index: int) -> None:
         """Fork one worker."""
         ours, theirs = socket.socketpair()
-        with contextlib.suppress(OSError):  # whoever read them is gone
-            sys.stdout.flush()
-            sys.stderr.flush()
-        pid = os.fork()
+        forking.flush()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no memory, or too many processes: no reason to end the workers that run
+            ours.close()
+            theirs.close()
+            say(f"cannot start worker {index}: {error.strerror}; next try in {_SLOWEST_RESTART_S:.1f} s")
+            self._restart_at[index] = time.monotonic() + _SLOWEST_RESTART_S
+            return
         if pid == 0:
             ours.close()
             self._let_go()
@@ -90,7 +95,7 @@ class Supervisor:
 
     def _hear(self, child: Child) -> None:
         for word, content in child.hear():
-            if word == "loaded":
+            if word == "loaded" and not self._stopping:
                 self._deployed = True
                 self._open(content)
                 assert self._listener is not None
@@ -225,7 +230,8 @@ def bind(host: str, port: int, backlog: int) -> socket.socket:
 
 def say(text: str) -> None:
     """One message to the person who started us."""
-    print(f"noren-serve: {text}", file=sys.stderr, flush=True)  # noqa: T201  this is the command line
+    with contextlib.suppress(OSError):  # whoever read it is gone, or the disk is full: no reason to end the workers
+        print(f"noren-serve: {text}", file=sys.stderr, flush=True)  # noqa: T201  this is the command line
 
 
 def _ended(code: int) -> str:

@@ -104,10 +104,11 @@ class Threads:
     def call(self, function: Callable[[], Any]) -> Call:
         """The same, without waiting. The outcome is lost unless it is awaited, or told `then`, in this turn."""
         call = Call(function)
-        self._open += 1
-        if self._started < min(self._open, self._size):
+        if self._started < min(self._open + 1, self._size):
+            # Counted once it runs: where the machine allows no more threads, the next call tries again.
+            threading.Thread(target=self._work, name=f"endpoint-{self._started + 1}", daemon=True).start()
             self._started += 1
-            threading.Thread(target=self._work, name=f"endpoint-{self._started}", daemon=True).start()
+        self._open += 1
         self._calls.put(call)
         return call
 

@@ -125,7 +125,8 @@ def serve(
     client = BentoMLContainer.metrics_client.get()
     if client._pid is not None:
         client._pid = os.getpid()  # made before the fork; the values themselves follow the process
-    _reseed()
+    if instance is not None:
+        _reseed()
     count = _counter(options, retire)
     application = Application(service, instance=instance)
     app = application.asgi(max_body=options.max_body, max_concurrency=options.max_concurrency, finished=count)
@@ -141,8 +142,9 @@ def serve(
     )
     logging.getLogger("uvicorn.access").handlers.clear()
     server = _server(config, channel, ready)
-    # uvicorn drains on SIGTERM and then raises it again; we end by ourselves, in order.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    # uvicorn drains on SIGTERM and then raises it again; we end by ourselves, in order. One that comes before uvicorn
+    # listens to it is not lost.
+    signal.signal(signal.SIGTERM, server.handle_exit)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 

@@ -39,6 +39,7 @@ def main(launch: Launch) -> None:
         if not _is_there(launch):
             _say(f"building {launch.image}")
             if code := _build(launch.build):
+                Path(launch.env_file).unlink(missing_ok=True)
                 sys.exit(f"noren: {launch.image} could not be built (exit code {code}): see the lines above")
     # Whoever ends us now waits for the engine, or a container that nobody waits for would come up behind our back.
     signal.signal(signal.SIGTERM, lambda *_: None)

@@ -41,7 +41,9 @@ def prepare(bento: Path, envs: Path, server: Server) -> Path:
         )
     version, wheels = python_version(bento), sorted((requirements.parent / "wheels").glob("*.whl"))
     added = [f"noren-serve {server_wheel.fingerprint()}"] if server is Server.NOREN else []
-    folder = envs / lock_hash(requirements.read_bytes(), version, [*(wheel.name for wheel in wheels), *added])
+    # By what is in them: a project's own wheel keeps its name for as long as nobody changes its version.
+    brought = [f"{wheel.name} {hashlib.sha256(wheel.read_bytes()).hexdigest()}" for wheel in wheels]
+    folder = envs / lock_hash(requirements.read_bytes(), version, [*brought, *added])
     with lock(envs / f"{folder.name}.lock"):
         if not (folder / _COMPLETE).exists():
             _make(folder, version, requirements, wheels, server)

@@ -5,6 +5,7 @@ says which that was. But BentoML 1.4.39 asks the store again at each start: a re
 again after a training, or a rollback, would serve green's model. In this store "latest" is what it was.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -25,7 +26,9 @@ def pinned_store(bento: Path, bentoml_home: Path, stores: Path) -> Path:
     Raises DriverError when a model is gone.
     """
     name, version = bento.parent.name, bento.name
-    store = stores / f"{name}-{version}"
+    # A version can be deleted and built again, with other models.
+    built = hashlib.sha256((bento / "bento.yaml").read_bytes()).hexdigest()[:8]
+    store = stores / f"{name}-{version}-{built}"
     if store.exists():
         return store
     stores.mkdir(parents=True, exist_ok=True)
