@@ -38,6 +38,7 @@ class Application(ServiceAppFactory):
         self._threads = Threads(int(service.config.get("threads") or 1))
         self.batchers: dict[str, Batcher] = {}
         self._traffic: Traffic | None = None
+        self._log: AccessLog | None = None
 
     def asgi(self, *, max_body: int, max_concurrency: int, finished: Callable[[], None] | None = None) -> Any:
         """The whole application.
@@ -49,6 +50,7 @@ class Application(ServiceAppFactory):
         access = BentoMLContainer.api_server_config.logging.access
         skip = [*access.skip_paths.get(), *self._health_paths()]
         traffic = self._traffic = Traffic(skip) if self.enable_metrics else None
+        self._log = AccessLog(skip) if access.enabled.get() else None
         self._make_batchers()
         endpoints = self._endpoints()
         starlette = self()
@@ -73,7 +75,7 @@ class Application(ServiceAppFactory):
                 free_paths=frozenset(["/metrics", "/healthz", "/livez", "/readyz", *self._health_paths()]),
             ),
             traffic=traffic,
-            log=AccessLog(skip) if access.enabled.get() else None,
+            log=self._log,
             finished=finished,
             traced=_tracing_wanted(),
         )
@@ -117,6 +119,8 @@ class Application(ServiceAppFactory):
             batcher.close()
         if self._traffic:
             self._traffic.write()  # what was counted since the last time outlives this worker
+        if self._log:
+            self._log.flush()
         await super().destroy_instance(app)
 
     # Endpoints
@@ -174,7 +178,7 @@ class Application(ServiceAppFactory):
                 max_rows=method.max_batch_size,
                 max_latency=method.max_latency_ms / 1000,
                 observed=metrics.observe if metrics else None,
-                refused=metrics.refused.inc if metrics else None,
+                refused=metrics.refuse if metrics else None,
             )
 
     def _batch_call(self, method: Any) -> Callable[[Any], Any]:

@@ -18,7 +18,6 @@ class Child:
     index: int  # 1 to the number of workers; the same for its replacement
     channel: socket.socket
     started: float = field(default_factory=time.monotonic)
-    ready: bool = False
     retiring: bool = False
     closed: bool = False
     _heard: bytes = b""

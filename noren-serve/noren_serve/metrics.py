@@ -114,17 +114,23 @@ class BatchMetrics:
         }
         of_worker = {"runner_name": server_context.service_name, "worker_index": server_context.worker_index}
         self._sizes, self._waits = Tally(sizes.labels(**of_worker, **labels)), Tally(waits.labels(**labels))
-        self.refused = refused.labels(**labels)
+        self._refused, self._refusals = refused.labels(**labels), 0
 
     def observe(self, rows: int, waited_s: float) -> None:
         """Note one batch."""
         self._sizes.observe(rows)
         self._waits.observe(waited_s)
 
+    def refuse(self) -> None:
+        """Note one request that was refused."""
+        self._refusals += 1
+
     def write(self) -> None:
         """Write to the families what was counted since the last time."""
         self._sizes.write()
         self._waits.write()
+        refusals, self._refusals = self._refusals, 0
+        self._refused.inc(refusals)
 
 
 def batch_families() -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ class PayloadRows:
 
     def count(self, payload: Any) -> int:
         """Number of rows."""
-        if type(payload) is list:
+        if isinstance(payload, list | tuple):  # BentoML takes a tuple of results apart, but counts it as one row
             return len(payload)
         size: Any = AutoContainer.get_batch_size(payload, self._dimension)
         return int(size[self._dimension] if isinstance(size, tuple) else size)  # a DataFrame gives its whole shape

@@ -95,7 +95,9 @@ class Supervisor:
 
     def _hear(self, child: Child) -> None:
         for word, content in child.hear():
-            if word == "loaded" and not self._stopping:
+            if self._stopping:  # it has been told to end, and the port is closed
+                continue
+            if word == "loaded":
                 self._deployed = True
                 self._open(content)
                 assert self._listener is not None
@@ -103,7 +105,7 @@ class Supervisor:
                 self._start_missing()
             elif word == "ready":
                 self._ready(child)
-            elif word == "retire" and not self._stopping:
+            elif word == "retire":
                 child.retiring = True
                 self._start(child.index)
         if child.closed:
@@ -124,7 +126,6 @@ class Supervisor:
                 self._start(index)
 
     def _ready(self, child: Child) -> None:
-        child.ready = True
         if not self._answered:
             self._answered = True
             assert self._listener is not None
