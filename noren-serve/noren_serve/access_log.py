@@ -43,7 +43,7 @@ class AccessLog:
         self._lines.append(f'{line},"trace_id":{self._text(ids[1])}}}\n' if ids[1] else f"{line}}}\n")
         if len(self._lines) == 1:
             loop = asyncio.get_running_loop()
-            if loop.time() - self._flushed < _EVERY_S:
+            if time.monotonic() - self._flushed < _EVERY_S:
                 loop.call_later(_EVERY_S, self.flush)
             else:
                 loop.call_soon(self.flush)
@@ -51,7 +51,7 @@ class AccessLog:
     def flush(self) -> None:
         """Write what is collected."""
         lines, self._lines = self._lines, []
-        self._flushed = asyncio.get_running_loop().time()
+        self._flushed = time.monotonic()
         try:
             self._out.write("".join(lines))
             self._out.flush()

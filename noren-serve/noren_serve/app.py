@@ -38,7 +38,7 @@ class Application(ServiceAppFactory):
         self._threads = Threads(int(service.config.get("threads") or 1))
         self.batchers: dict[str, Batcher] = {}
         self._traffic: Traffic | None = None
-        self._log: AccessLog | None = None
+        self.log: AccessLog | None = None
 
     def asgi(self, *, max_body: int, max_concurrency: int, finished: Callable[[], None] | None = None) -> Any:
         """The whole application.
@@ -50,7 +50,7 @@ class Application(ServiceAppFactory):
         access = BentoMLContainer.api_server_config.logging.access
         skip = [*access.skip_paths.get(), *self._health_paths()]
         traffic = self._traffic = Traffic(skip) if self.enable_metrics else None
-        self._log = AccessLog(skip) if access.enabled.get() else None
+        self.log = AccessLog(skip) if access.enabled.get() else None
         self._make_batchers()
         endpoints = self._endpoints()
         starlette = self()
@@ -75,7 +75,7 @@ class Application(ServiceAppFactory):
                 free_paths=frozenset(["/metrics", "/healthz", "/livez", "/readyz", *self._health_paths()]),
             ),
             traffic=traffic,
-            log=self._log,
+            log=self.log,
             finished=finished,
             traced=_tracing_wanted(),
         )
@@ -119,8 +119,6 @@ class Application(ServiceAppFactory):
             batcher.close()
         if self._traffic:
             self._traffic.write()  # what was counted since the last time outlives this worker
-        if self._log:
-            self._log.flush()
         await super().destroy_instance(app)
 
     # Endpoints

@@ -284,7 +284,10 @@ class Batcher:
         offsets = [0]
         for _, start, stop in pieces:
             offsets.append(offsets[-1] + stop - start)
-        return self._outputs.cut(result, offsets)
+        shares = self._outputs.cut(result, offsets)
+        if len(shares) != len(pieces):
+            raise ValueError(f"results of type {type(result).__name__} were cut into {len(shares)}, not {len(pieces)}")
+        return shares
 
     def _slice(self, piece: _Piece) -> Any:
         job, start, stop = piece

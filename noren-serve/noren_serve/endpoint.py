@@ -85,14 +85,14 @@ class Endpoint:
             else:
                 await send_body(send, 200, answer, [self._own_mime, *headers])
         except Gone:
+            _release(scope)
             return
         except Exception as error:  # noqa: BLE001  every failure of an endpoint is an answer
             status, content, extra = problem(error, scope)
             await send_body(send, status, encode(content), [(b"content-type", b"application/json"), *headers, *extra])
         if context.used:
             await context.run_background()
-        if "temp_dir" in scope["state"]:
-            request_tempdir_pool.release(scope["state"]["temp_dir"])
+        _release(scope)
 
     async def _answer(self, output: Any) -> bytes | Response:
         """The body, when it has this endpoint's own content type, or a whole response."""
@@ -125,6 +125,12 @@ class Endpoint:
     @staticmethod
     def _with_charset(media_type: str) -> str:
         return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
+
+
+def _release(scope: Any) -> None:
+    """Give back the request's folder for temporary files, if it had one."""
+    if "temp_dir" in scope["state"]:
+        request_tempdir_pool.release(scope["state"]["temp_dir"])
 
 
 def _reader(spec: type[IODescriptor]) -> Callable[[bytes], tuple[tuple[Any, ...], dict[str, Any]]]:

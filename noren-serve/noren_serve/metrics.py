@@ -92,7 +92,8 @@ class Traffic:
             self.families.metrics_last_request_timestamp.labels(**_labels()).set(self._last)
 
     def _new(self, path: str) -> str:
-        name = path if len(self._in_progress) < _MAX_PATHS else OTHER
+        known = len(self._in_progress) < _MAX_PATHS or path in server_context.service_routes
+        name = path if known else OTHER
         self._in_progress.setdefault(name, 0)
         return name
 

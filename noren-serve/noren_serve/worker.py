@@ -146,6 +146,8 @@ def serve(
     # listens to it is not lost.
     signal.signal(signal.SIGTERM, server.handle_exit)
     server.run(sockets=[listener])
+    if application.log:
+        application.log.flush()
     return 0 if server.started else 1
 
 

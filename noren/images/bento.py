@@ -14,7 +14,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # of names and
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # BentoML's first command installs compilers on every image. We install them only where the packages need them.
 _TOOLS = re.compile(r"(apt-get update|apk add|yum update).*\b(build-essential|build-base|gcc)\b")
-_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
+_PASSWORD = re.compile(r"://(?!git@)[^/@\s]+@")  # or a token, which needs no colon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ def lay_out(context: Path, bento: Bento, order: Order, *, model_store: Path) -> 
 
     Raises SpecError when a file of the Bento is not where it says, DriverError when a model is not there.
     """
+    _require_own(bento)
     context.chmod(0o755)
     _tools(context / "tools", order.platform)
     _install(context / "install", bento)
@@ -42,6 +43,18 @@ def lay_out(context: Path, bento: Bento, order: Order, *, model_store: Path) -> 
         _folder(context / "weights" / name)
     for model in bento.models:
         _model(model, context / "weights", model_store if order.models is Models.INSIDE else None)
+
+
+def _require_own(bento: Bento) -> None:
+    """Refuse a Bento whose parts are links out of it; what is inside of them is checked when it is taken."""
+    parts = [bento.folder / name for name in ("src", "apis", "README.md", "bento.yaml")]
+    parts += [bento.requirements, bento.requirements.parent / "wheels"]
+    for part in [*parts, *(bento.folder / "env" / "docker").glob("script__*")]:
+        if not part.resolve().is_relative_to(bento.folder.resolve()):
+            raise SpecError(
+                f"{part} is a link out of its folder: the image would hold a file of this machine",
+                fix="put the file itself there, and build the Bento again",
+            )
 
 
 def _install(folder: Path, bento: Bento) -> None:

@@ -27,6 +27,8 @@ def main(bento: Path, tag: str, envs: Path, port: str, workers: str, server: Ser
         os.environ.setdefault("BENTOML_CONFIG", str(config))
     serve = argv(server, tag, port=port, workers=workers)
     print(f"noren: {' '.join(serve)}", flush=True)  # noqa: T201
+    for name in [name for name in os.environ if name.startswith("UV_")]:
+        del os.environ[name]  # uv is done, and the address of a private index may hold a password
     os.execv(python, [str(python), "-m", *serve])  # noqa: S606  no shell on purpose
 
 

@@ -99,6 +99,8 @@ class Records:
             return Record(**json.loads((self.folder / f"{name}.json").read_text()))
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError):  # cut off by a power cut: that it is wanted is all that is known
+            return Record()
 
     def _write(self, name: str, record: Record) -> None:
         path = self.folder / f"{name}.json"

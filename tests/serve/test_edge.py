@@ -168,6 +168,8 @@ class World:
 
     @property
     def log(self) -> list[dict[str, Any]]:
+        assert self.edge._log is not None
+        self.edge._log.flush()  # rather than wait for its timer
         return [json.loads(line) for line in self.out.getvalue().splitlines()]
 
 
