@@ -68,6 +68,7 @@ def _variables(folder: Path, model: str) -> dict[str, str]:
         "BENTOML_HOME": str(CACHE / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would make this environment again for each worker
     }
 
 

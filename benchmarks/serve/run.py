@@ -74,7 +74,7 @@ def serving(contender: Contender, model: str) -> Iterator[Serving]:
         _wait_for_an_answer(tree, port, requests[0])
         yield Serving(tree=tree, port=port, requests=requests, first_answer_s=time.perf_counter() - began)
     except (StartError, OSError) as error:
-        said = log.read_text(errors="replace").strip().splitlines()
+        said = [line for line in log.read_text(errors="replace").splitlines() if line.strip() and " INFO " not in line]
         raise StartError(f"{error}: {said[-1][:200] if said else 'it said nothing'}") from error
     finally:
         tree.stop()
