@@ -1,7 +1,8 @@
 """The front door with a real Envoy."""
 
-from __future__ import contextlib
+from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
