@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from noren_serve import forking, supervisor
+from noren_serve.console import say
 from noren_serve.options import Options, parse
 
 _AGAIN = -1  # not an exit code: what was loaded here cannot be shared
@@ -61,14 +62,14 @@ def _may_fork(options: Options) -> bool:
 
 def _start_again() -> NoReturn:
     """Become a supervisor that has loaded nothing, and does not run the deployment's hooks a second time."""
-    supervisor.say("loading left threads or open files behind, so each worker loads its own copy")
+    say("loading left threads or open files behind, so each worker loads its own copy")
     arguments = [*sys.argv[1:], "--preload", "never", "--deployed"]
     forking.flush()
     os.execv(sys.executable, [sys.executable, "-m", "noren_serve", *arguments])  # noqa: S606  no shell on purpose
 
 
 def _fall_back(options: Options) -> NoReturn:
-    supervisor.say("falling back to `bentoml serve`")
+    say("falling back to `bentoml serve`")
     argv = ["serve", options.target, "--host", options.host or "127.0.0.1"]
     argv += ["--port", str(options.port)] if options.port is not None else []
     argv += ["--api-workers", str(options.workers)] if options.workers else []

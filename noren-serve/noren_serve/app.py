@@ -6,17 +6,19 @@ threads (threads.py) and, for plain JSON, its endpoints (endpoint.py).
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from _bentoml_impl.server.app import ContextMiddleware, ServiceAppFactory
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.context import trace_context
 from bentoml._internal.utils import get_original_func
 from bentoml._internal.utils.uri import join_paths
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 
-from noren_serve import lean
+from noren_serve import body, lean
 from noren_serve.access_log import AccessLog
 from noren_serve.answers import retry_after
 from noren_serve.batching import Batcher, Overloaded
@@ -205,15 +207,11 @@ class _Router:
         if endpoint is None or not endpoint.takes(_header(scope, b"content-type", b"application/json")):
             await self._app(scope, receive, send)
             return
-        message = await receive()
-        parts = [message.get("body", b"")]  # joined once: adding each to the last would copy the whole every time
-        while message.get("more_body"):
-            message = await receive()
-            parts.append(message.get("body", b""))
-        if message["type"] != "http.disconnect":
-            from bentoml._internal.context import trace_context
-
-            await endpoint(scope, receive, send, b"".join(parts), b"%016x" % (trace_context.request_id or 0))
+        try:
+            data = await body.read(receive, 0)  # the edge has its eye on the length
+        except body.HungUp:
+            return
+        await endpoint(scope, receive, send, data, b"%016x" % (trace_context.request_id or 0))
 
 
 class _Ready:
@@ -234,8 +232,6 @@ def _header(scope: Any, wanted: bytes, default: bytes) -> bytes:
 
 
 def _is_async(function: Any) -> bool:
-    import inspect
-
     return inspect.iscoroutinefunction(get_original_func(function))
 
 

@@ -1,7 +1,7 @@
 """Greedy adaptive batching: what arrived while the last batch ran becomes the next batch.
 
-It never waits when idle, so a lone request is as quick as without batching; busy means full batches, and it
-finds the best size by itself at every load (../docs/serving.md compares it with timed windows).
+It never waits for a clock; busy means full batches, and it finds the best size by itself at every load
+(docs/serving.md compares it with others).
 """
 
 import asyncio

@@ -14,9 +14,10 @@ from typing import Any
 
 from bentoml._internal.context import trace_context
 
-from noren_serve import answers
+from noren_serve import answers, body
 from noren_serve.access_log import AccessLog
 from noren_serve.batching import Overloaded
+from noren_serve.body import HungUp, TooLarge
 from noren_serve.endpoint import Endpoint
 from noren_serve.metrics import Traffic
 from noren_serve.patience import Patience
@@ -33,14 +34,6 @@ class Limits:
     max_concurrency: int  # ours: 503, which a proxy retries elsewhere
     traffic_concurrency: int | None  # BentoML's `traffic.max_concurrency`: 429
     free_paths: frozenset[str]  # health checks and metrics pass also when all is full
-
-
-class TooLarge(Exception):  # noqa: N818
-    """The body is larger than allowed."""
-
-
-class HungUp(Exception):  # noqa: N818
-    """The client went away before its request was whole."""
 
 
 class Edge:
@@ -109,8 +102,9 @@ class Edge:
                 raise TooLarge
             endpoint = self._endpoints.get(path) if request.scope["method"] == "POST" else None
             if endpoint is not None and endpoint.takes(request.content_type):
-                body = await self._body(request)
-                await endpoint(request.scope, request.receive, request.noting, body, request.span_id)
+                data = await body.read(request.receive, self._limits.max_body)
+                request.length = len(data)
+                await endpoint(request.scope, request.receive, request.noting, data, request.span_id)
             else:
                 await self._app(request.scope, request.counted(self._limits.max_body), request.noting)
         except asyncio.CancelledError:
@@ -147,26 +141,6 @@ class Edge:
         if self._limits.traffic_concurrency and self._in_flight > self._limits.traffic_concurrency:
             return await request.answer(429, {"error": "Too many requests"})
         return await request.answer(503, {"error": "too many requests in flight; try again"}, answers.retry_after(1))
-
-    async def _body(self, request: "_Request") -> bytes:
-        """The whole body. Raises TooLarge, HungUp."""
-        message = await request.receive()
-        body: bytes = message.get("body", b"")
-        if self._limits.max_body and len(body) > self._limits.max_body:
-            raise TooLarge
-        if message.get("more_body"):
-            parts, size = [body], len(body)
-            while message.get("more_body"):
-                message = await request.receive()
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if self._limits.max_body and size > self._limits.max_body:
-                    raise TooLarge
-            body = b"".join(parts)
-        if message["type"] == "http.disconnect":
-            raise HungUp
-        request.length = len(body)
-        return body
 
     async def _failed(self, request: "_Request") -> None:
         logger.exception("Exception on %s [%s]", request.scope["path"], request.scope["method"])

@@ -16,7 +16,7 @@ from bentoml._internal.utils.http import set_cookies
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from noren_serve.answers import BrokenJson, Headers, encode, problem, send_body
+from noren_serve.answers import BrokenJson, Headers, problem, send_body, send_json
 from noren_serve.batching import Gone
 from noren_serve.context import enter
 
@@ -89,7 +89,7 @@ class Endpoint:
             return
         except Exception as error:  # noqa: BLE001  every failure of an endpoint is an answer
             status, content, extra = problem(error, scope)
-            await send_body(send, status, encode(content), [(b"content-type", b"application/json"), *headers, *extra])
+            await send_json(send, status, content, [*headers, *extra])
         if context.used:
             await context.run_background()
         _release(scope)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from noren_serve.child import receive_listener, tell
+from noren_serve.console import say
 from noren_serve.options import Options
 
 _METRICS_PREFIX = "noren-serve-"
@@ -63,9 +64,9 @@ def load(options: Options) -> Any:
         return worker.load(options)
     except worker.Unsupported as error:
         lines = "".join(f"\n  - {reason}" for reason in error.reasons)
-        _say(f"{options.target} needs what noren-serve does not do:{lines}")
+        say(f"{options.target} needs what noren-serve does not do:{lines}")
         if not options.fallback:
-            _say("fix: change the service, or give --fallback to serve it with `bentoml serve`")
+            say("fix: change the service, or give --fallback to serve it with `bentoml serve`")
         raise SystemExit(UNSUPPORTED) from None
     except Exception as error:  # noqa: BLE001  whatever the user's module raises
         explain(error, options.target)
@@ -153,10 +154,10 @@ def explain(error: BaseException, target: str) -> None:
     from bentoml.exceptions import BentoMLException
 
     if isinstance(error, BentoMLException) and not isinstance(error.__cause__, SyntaxError):
-        _say(f"cannot load {target}: {error}")
+        say(f"cannot load {target}: {error}")
         return
     traceback.print_exception(error)
-    _say(f"cannot load {target}: see the traceback above")
+    say(f"cannot load {target}: see the traceback above")
 
 
 def open_files() -> set[str]:
@@ -195,7 +196,3 @@ def forget_metrics(pid: int) -> None:
     for kind in ("livesum", "liveall", "livemax", "livemin", "livemostrecent"):
         if folder:
             Path(folder, f"gauge_{kind}_{pid}.db").unlink(missing_ok=True)
-
-
-def _say(text: str) -> None:
-    print(f"noren-serve: {text}", file=sys.stderr, flush=True)  # noqa: T201  this is the command line

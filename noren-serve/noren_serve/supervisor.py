@@ -2,7 +2,7 @@
 
 With one worker it stays small: the worker is a child that imports and loads everything. With several it
 loads the service itself and forks them, so that they share its memory (copy-on-write), and a dead one is
-replaced within milliseconds. That needs a service whose loading leaves no thread and no open file behind:
+replaced at once. That needs a service whose loading leaves no thread and no open file behind:
 threads do not survive a fork, and files and sockets would be shared by mistake. Otherwise each worker loads
 its own copy.
 """
@@ -12,13 +12,13 @@ import os
 import selectors
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from noren_serve import forking
 from noren_serve.child import Child
+from noren_serve.console import say
 from noren_serve.forking import Loaded
 from noren_serve.options import Options
 
@@ -227,12 +227,6 @@ def bind(host: str, port: int, backlog: int) -> socket.socket:
         say(f"cannot listen on {host}:{port}: {error.strerror}\n  fix: choose another --host or --port")
         raise SystemExit(1) from None
     return listener
-
-
-def say(text: str) -> None:
-    """One message to the person who started us."""
-    with contextlib.suppress(OSError):  # whoever read it is gone, or the disk is full: no reason to end the workers
-        print(f"noren-serve: {text}", file=sys.stderr, flush=True)  # noqa: T201  this is the command line
 
 
 def _ended(code: int) -> str:
