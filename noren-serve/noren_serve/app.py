@@ -101,7 +101,7 @@ class Application(ServiceAppFactory):
 
     async def batch_infer(self, name: str, input_args: tuple[Any, ...], input_kwargs: dict[str, Any]) -> Any:
         """See ServiceAppFactory."""
-        return await self._batch(name, input_args, input_kwargs, None)
+        return await self._batched(name)(input_args, input_kwargs, None)
 
     async def api_endpoint(self, name: str, request: Any) -> Response:
         """See ServiceAppFactory."""
@@ -145,7 +145,7 @@ class Application(ServiceAppFactory):
         """How the method is run: (args, kwargs, gone) -> result."""
         function = method.func
         if method.batchable:
-            return functools.partial(self._batch, name)
+            return self._batched(name)
         if _is_async(function):
             return lambda args, kwargs, _: function(self._service_instance, *args, **kwargs)
 
@@ -156,11 +156,16 @@ class Application(ServiceAppFactory):
 
     # Batching
 
-    async def _batch(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], gone: Any) -> Any:
-        values = [*args, *(value for key, value in kwargs.items() if key != self.service.apis[name].ctx_param)]
-        if len(values) != 1:
-            raise TypeError("Batch inference function only accept one argument")
-        return await self.batchers[name].submit(values[0], gone)
+    def _batched(self, name: str) -> Callable[..., Any]:
+        context, submit = self.service.apis[name].ctx_param, self.batchers[name].submit
+
+        def call(args: tuple[Any, ...], kwargs: dict[str, Any], gone: Any) -> Any:
+            values = [*args, *(value for key, value in kwargs.items() if key != context)]
+            if len(values) != 1:
+                raise TypeError("Batch inference function only accept one argument")
+            return submit(values[0], gone)
+
+        return call
 
     def _make_batchers(self) -> None:
         methods = {name: method for name, method in self.service.apis.items() if method.batchable}

@@ -17,6 +17,7 @@ from noren_serve.cost import CostCurve
 from noren_serve.threads import Call
 
 _QUIET_TURNS = 3  # a request takes two turns of the event loop from the socket to the queue
+_NAP_S = 0.01  # what an overloaded worker's other answers may come later
 _HEADROOM = 0.8  # predictions err; a request is shed when it would use more than this part of its time
 
 
@@ -93,10 +94,11 @@ class Batcher:
         self._waiting_rows = 0  # a job counts for one batch at most: its rest lets newer ones pass
         self._cost = CostCurve()
         self._busy = False
+        self._napping = False
         self._company = True  # the last batch had several callers; at first, who knows
         self._arrivals = 0
         self._task: asyncio.Task[None] | Call | None = None  # what is waited for
-        self._started = self._expected = 0.0  # of the batch that runs now
+        self._started, self._rows = 0.0, 0  # of the batch that runs now
 
     async def submit(self, payload: Any, gone: Callable[[], bool] | None = None) -> Any:
         """The results of `payload`'s rows. Raises Overloaded, or what `run` raises for exactly these rows.
@@ -122,11 +124,24 @@ class Batcher:
     def _too_late(self, wait_s: float) -> Overloaded:
         if self._refused:
             self._refused()
+        if not self._napping:
+            self._napping = True
+            asyncio.get_running_loop().call_soon(self._nap)
         return Overloaded(wait_s)
+
+    def _nap(self) -> None:
+        """Leave the interpreter to the batch for a moment, so that refusals come in bursts.
+
+        A model that lets go of the interpreter between two steps (a forest does, hundreds of times) waits for it
+        whenever the event loop has something to do, which costs it several times what a refusal takes.
+        """
+        self._napping = False
+        if isinstance(self._task, Call):
+            self._task.leave_alone(_NAP_S)
 
     def _wait_s(self, rows: int) -> float:
         full, rest = divmod(self._waiting_rows + rows, self._max_rows)
-        running = max(0.0, self._started + self._expected - perf_counter()) if self._task else 0.0
+        running = max(0.0, self._started + self._cost.predict(self._rows) - perf_counter()) if self._task else 0.0
         return running + full * self._cost.predict(self._max_rows) + (self._cost.predict(rest) if rest else 0.0)
 
     def _soon(self) -> None:
@@ -156,8 +171,8 @@ class Batcher:
             self._busy = False
             return
         self._company = len(pieces) > 1
+        self._rows = _size(pieces)
         self._started = perf_counter()
-        self._expected = self._cost.predict(_size(pieces))
         # In the context of the oldest caller, or else each batch would inherit that of a request long answered.
         self._start(pieces, pieces[0][0].context)
 
@@ -178,8 +193,6 @@ class Batcher:
         """The oldest rows that fit into one batch, without those of callers who left or whose time is up."""
         pieces: list[_Piece] = []
         room, now = self._max_rows, perf_counter()
-        # Who has just come is computed whatever is predicted: or one slow batch would have all later ones refused.
-        longest = max(self._max_latency - self._cost.predict(1), self._max_latency * (1 - _HEADROOM))
         unfinished: list[_Job] = []
         while room and self._waiting:
             job = self._waiting.popleft()
@@ -189,7 +202,7 @@ class Batcher:
                 if not job.future.done():
                     job.future.set_exception(Gone())
                 continue
-            if not job.taken and now - job.arrived > longest:
+            if not job.taken and self._is_late(now - job.arrived):
                 job.future.set_exception(self._too_late(self._wait_s(0)))
                 continue
             size = min(left, room)
@@ -204,6 +217,13 @@ class Batcher:
             self._waiting.append(job)
             self._waiting_rows += min(job.rows - job.taken, self._max_rows)
         return pieces
+
+    def _is_late(self, waited_s: float) -> bool:
+        """Its answer would come too late. Who has just come is computed whatever is predicted: or one slow batch
+        would have all later ones refused.
+        """
+        just_come = waited_s <= self._max_latency * (1 - _HEADROOM)
+        return not just_come and waited_s + self._cost.predict(1) > self._max_latency
 
     def _done(self, pieces: list[_Piece], call: Call) -> None:
         """A thread has computed the batch."""
@@ -237,15 +257,18 @@ class Batcher:
 
     def _end(self, pieces: list[_Piece]) -> None:
         self._task = None
+        if len(pieces) == 1 and not self._waiting:  # a lone caller pays no turn of the event loop
+            return self._after(self._started - pieces[0][0].arrived)
         waited = self._started - min(job.arrived for job, _, _ in pieces)
         # After the answers have been sent: those whose rows are ready come first, and what arrives meanwhile
         # joins. The time of sending counts, because the next batch waits for it.
-        asyncio.get_running_loop().call_soon(self._after, _size(pieces), waited)
+        asyncio.get_running_loop().call_soon(self._after, waited)
+        return None
 
-    def _after(self, rows: int, waited: float) -> None:
-        self._cost.learn(rows, perf_counter() - self._started)
+    def _after(self, waited: float) -> None:
+        self._cost.learn(self._rows, perf_counter() - self._started)
         if self._observed:
-            self._observed(rows, waited)
+            self._observed(self._rows, waited)
         if self._waiting:
             self._soon()
         else:
@@ -326,4 +349,6 @@ class _Failed:
 
 
 def _size(pieces: Sequence[_Piece]) -> int:
+    if len(pieces) == 1:
+        return pieces[0][2] - pieces[0][1]
     return sum(stop - start for _, start, stop in pieces)

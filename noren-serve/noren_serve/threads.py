@@ -14,7 +14,9 @@ class Call:
     A call back costs a turn of the event loop less than a future would: a lone request notices that.
     """
 
-    __slots__ = ("_context", "_failed", "_function", "_future", "_loop", "_outcome", "_then", "cancelled")
+    __slots__ = (
+        "_bell", "_context", "_failed", "_function", "_future", "_loop", "_outcome", "_over", "_then", "cancelled",
+    )  # fmt: skip
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function: Callable[[], Any] | None = function
@@ -23,7 +25,8 @@ class Call:
         self._future: asyncio.Future[Any] | None = None
         self._then: Callable[[Call], None] | None = None
         self._outcome: Any = None
-        self._failed = False
+        self._failed = self._over = False
+        self._bell: threading.Lock | None = None
         self.cancelled = False
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -54,6 +57,14 @@ class Call:
             self._loop.call_soon(self._then, self)
             self._then = None
 
+    def leave_alone(self, at_most_s: float) -> None:
+        """Block until the function has ended, or for a while: the thread has the interpreter for itself."""
+        bell = threading.Lock()
+        bell.acquire()
+        self._bell = bell  # before the look: either this sees that it is over, or the thread sees the bell
+        if not self._over:
+            bell.acquire(timeout=at_most_s)
+
     def run(self) -> None:
         """In the thread. Nothing of the request is kept by an idle thread."""
         function, context = self._function, self._context
@@ -70,6 +81,9 @@ class Call:
 
     def post(self, closed: Callable[[], None]) -> None:
         """In the thread: hand the outcome over to the event loop."""
+        self._over = True
+        if self._bell:
+            self._bell.release()
         try:
             self._loop.call_soon_threadsafe(self._deliver, closed)
         except RuntimeError:  # the loop is closed: nobody waits any more

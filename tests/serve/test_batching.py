@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
+from functools import partial
 from itertools import chain, pairwise
 from typing import Any
 
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from noren_serve.batching import Batcher, Gone, Overloaded, Rows
 from noren_serve.rows import PayloadRows
+from noren_serve.threads import Call, Threads
 
 
 class Lists:
@@ -103,7 +106,7 @@ def submit(
 
 def within(test: Coroutine[Any, Any, None]) -> None:
     """Run it; whoever waits for ever fails."""
-    asyncio.run(asyncio.wait_for(test, 3))
+    asyncio.run(asyncio.wait_for(test, 60))
 
 
 class Clock:
@@ -693,6 +696,42 @@ def test_with_a_minute_of_time_nobody_is_refused_in_a_short_queue(queue: int) ->
             assert len(await asyncio.gather(*tasks)) == queue
 
     within(test())
+
+
+def test_who_is_refused_together_leaves_the_batch_in_its_thread_alone_once(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time the event loop takes the interpreter, a model that lets go of it often has to wait."""
+    naps: list[float] = []
+    monkeypatch.setattr(Call, "leave_alone", lambda _, at_most_s: naps.append(at_most_s))
+
+    async def test() -> None:
+        gate, threads, slow = threading.Event(), Threads(1), True
+
+        def model(rows: list[int]) -> list[int]:
+            if slow:
+                clock.now += 2.0
+            else:
+                gate.wait(50)
+            return rows
+
+        batch = batcher(lambda rows: threads.call(partial(model, rows)), max_rows=1, max_latency=3.0)
+        await batch.submit([0])  # two seconds a row
+        slow = False
+        tasks = [submit(batch, [n]) for n in range(2)]
+        await turns()
+        assert naps == []
+        for burst in (1, 2):
+            for _ in range(5):
+                with pytest.raises(Overloaded):
+                    batch.admit()
+            await turns()
+            assert len(naps) == burst
+        gate.set()
+        assert await asyncio.gather(*tasks) == [[0], [1]]
+
+    within(test())
+    assert all(0 < seconds <= 0.02 for seconds in naps)  # others want their answers too
 
 
 def test_nobody_is_refused_before_anything_is_known() -> None:
