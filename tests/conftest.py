@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from noren.bootstrap import image
 from noren.domain.deployment import Revision, Route
 from noren.settings import Settings, load
+
+# How long an example takes says something of the machine, which may be busy, and nothing of what is tested.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 _SERVICE = """
 import bentoml

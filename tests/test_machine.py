@@ -16,7 +16,7 @@ from noren.machine import Machine, Marked, free_port, listener, own_environment,
 PATH = {"PATH": os.environ["PATH"]}
 
 
-def eventually(claim: Callable[[], object], within_s: float = 10) -> None:
+def eventually(claim: Callable[[], object], within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while not claim():
         assert time.monotonic() < deadline, "not in time"
@@ -110,7 +110,7 @@ def test_a_signal_reaches_the_leader_or_all_of_it(here: Machine) -> None:
     assert here.signal("replica", "shop-1/0", signal.SIGCONT) == 1
     assert here.signal("replica", "shop-1/0", signal.SIGKILL, all_of_it=True) == 2
     eventually(lambda: here.processes() == [])
-    assert machine.exit_code(pid) == -signal.SIGKILL
+    eventually(lambda: machine.exit_code(pid) == -signal.SIGKILL)  # it is listed no more a moment before it has ended
 
 
 @pytest.mark.e2e

@@ -58,11 +58,11 @@ class Shop:
         finally:
             # The workers live in sessions of their own; only the supervisor can end them.
             server.send_signal(signal.SIGTERM)
-            server.wait(30)
+            server.wait(60)
 
 
 def _wait_ready(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and server.poll() is None:
         try:
             if httpx.get(f"{address}/readyz", timeout=1).status_code == 200:

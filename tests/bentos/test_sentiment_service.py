@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def client(address: str) -> Any:
-    with httpx.Client(base_url=address, timeout=30) as opened:
+    with httpx.Client(base_url=address, timeout=60) as opened:
         yield opened
 
 
@@ -124,7 +124,7 @@ def test_other_content_types_are_refused(client: httpx.Client, content_type: str
 
 def test_a_body_that_claims_to_be_huge_is_refused_unread(address: str) -> None:
     # By hand: no client library would announce a body and then not send it.
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
     connection.putrequest("POST", "/predict")
     connection.putheader("content-type", "application/json")
     connection.putheader("content-length", str(10**12))
@@ -163,7 +163,7 @@ def test_the_examples_of_the_openapi_document_work(client: httpx.Client) -> None
 def test_its_locust_file_finds_no_fault(address: str, shop: Any, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "locust", "-f", str(shop.root / "loadtests/sentiment.py"), "--host", address,
-         "--headless", "--users", "8", "--spawn-rate", "8", "--run-time", "3s", "--only-summary", "--json"],
+         "--headless", "--users", "8", "--spawn-rate", "8", "--run-time", "8s", "--only-summary", "--json"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -173,5 +173,5 @@ def test_its_locust_file_finds_no_fault(address: str, shop: Any, tmp_path: Path)
 
 def test_plain_bentoml_serve_works_in_the_root(shop: Any) -> None:
     with shop.serving() as address:
-        answer = httpx.post(f"{address}/predict", json={"text": "great"}, timeout=10)
+        answer = httpx.post(f"{address}/predict", json={"text": "great"}, timeout=60)
         assert answer.json()["label"] == "positive"

@@ -98,7 +98,7 @@ def table(name: str, *, backends: dict[str, tuple[str, ...]] | None = None, weig
 
 def seen(door: FrontDoor, claim: Callable[[DoorView], bool]) -> DoorView:
     """What it says once the claim holds; a real front door may take a moment."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         with contextlib.suppress(DriverUnavailable):
             view = door.look()
@@ -156,8 +156,9 @@ def test_the_same_table_again_changes_nothing(stage: Stage) -> None:
     before = seen(stage.door, lambda view: view.healthy.get("h-1") == 1)
     stage.door.publish(wanted)
 
-    assert stage.door.look().weights["h"] == before.weights["h"]
-    assert stage.door.look().healthy["h-1"] == 1
+    after = seen(stage.door, lambda view: True)  # a busy door may not answer the first time
+    assert after.weights["h"] == before.weights["h"]
+    assert after.healthy["h-1"] == 1
 
 
 def test_replicas_that_answer_are_counted_as_healthy(stage: Stage) -> None:

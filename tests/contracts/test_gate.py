@@ -62,7 +62,7 @@ class ProcessStage:
         held, _ = self.silent.accept()  # by now it has come to its first request
         for process in self.machine.processes("gate", run.name):
             os.kill(process.pid, signal.SIGKILL)
-        until(lambda: self.gate.look(run.name) is not GateState.RUNNING, within_s=10)
+        until(lambda: self.gate.look(run.name) is not GateState.RUNNING)
         held.close()
 
     def another(self) -> Gate:
@@ -112,7 +112,7 @@ def run_of(stage: Stage, name: str = "tea-2-20250101T000000-1", env: dict[str, s
     )
 
 
-def until(holds: Callable[[], bool], *, within_s: float = 8) -> None:
+def until(holds: Callable[[], bool], *, within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, f"not within {within_s} s"

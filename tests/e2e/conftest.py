@@ -53,6 +53,9 @@ SOUND = {"imports": "", "start": "pass", "answer": "pass", "ready": "True"}
 BENTOS = {
     "v2": {"answer": "'the second version'"},
     "slow": {"answer": "time.sleep(0.05)"},
+    # These two stay in one state of their rollout until a test takes the file away, however slow the machine is.
+    "late": {"ready": "not os.path.exists(os.environ['HOLD'])"},
+    "thoughtful": {"answer": "while os.path.exists(os.environ['HOLD']): time.sleep(0.05)"},
     # Installed where it is built, and not among its requirements: the commonest way to be broken.
     "forgetful": {"imports": "import sqlalchemy"},
     "unready": {"ready": "False"},
@@ -95,7 +98,7 @@ class Traffic:
         self._stop = threading.Event()
 
     def __enter__(self) -> Self:
-        self._http = httpx.Client(timeout=10.0, trust_env=False)
+        self._http = httpx.Client(timeout=60, trust_env=False)
         self._guests = ThreadPoolExecutor(max_workers=32)
         self._pacer = threading.Thread(target=self._pace, daemon=True)
         self._pacer.start()
@@ -145,7 +148,7 @@ class House:
         }
     )
 
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=10, trust_env=False))
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, trust_env=False))
 
     def __post_init__(self) -> None:
         self.machine = Machine(self.home)
@@ -180,7 +183,7 @@ class House:
             start_new_session=True,
         )
 
-    def end(self, command: "subprocess.Popen[str]", *, expect: int | None = 0, timeout: float = 60) -> Said:
+    def end(self, command: "subprocess.Popen[str]", *, expect: int | None = 0, timeout: float = 240) -> Said:
         """Wait for its end. Whatever it says, it says without a traceback."""
         out, err = command.communicate(timeout=timeout)
         said = Said(code=command.returncode, out=out, err=err)
@@ -190,6 +193,11 @@ class House:
 
     def run(self, *arguments: str | Path, expect: int | None = 0, cwd: Path | None = None, **changes: str) -> Said:
         return self.end(self.begin(*arguments, cwd=cwd, **changes), expect=expect)
+
+    def await_begun(self, command: "subprocess.Popen[str]") -> None:
+        """Wait until it runs code of ours. What Ctrl-C does to Python before that is not in our hands."""
+        maps = Path(f"/proc/{command.pid}/maps")
+        self.until(lambda: command.poll() is not None or "pydantic_core" in maps.read_text())
 
     def interrupt(self, command: "subprocess.Popen[str]", *, expect: int = 130) -> Said:
         """Ctrl-C: the terminal sends it to the whole group."""
@@ -233,7 +241,7 @@ class House:
     def state(self) -> str:
         return str((self.look().get("rollout") or {}).get("state", ""))
 
-    def until(self, claim: Callable[[], object], within: float = 30.0) -> float:
+    def until(self, claim: Callable[[], object], within: float = 120.0) -> float:
         """Wait until the claim holds; return the seconds it took."""
         began = time.monotonic()
         while not claim():
@@ -241,7 +249,7 @@ class House:
             time.sleep(0.1)  # every look makes the control plane look too, on the same cores
         return time.monotonic() - began
 
-    def until_state(self, *states: str, within: float = 30.0) -> str:
+    def until_state(self, *states: str, within: float = 120.0) -> str:
         self.until(lambda: self.state() in states, within)
         return self.state()
 

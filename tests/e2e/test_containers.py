@@ -48,7 +48,7 @@ def test_a_version_is_rolled_out_in_containers_that_outlive_the_control_plane(ha
     assert harbour.processes("replica") == []
 
     with harbour.traffic() as traffic:
-        harbour.apply("echo:v2", strategy={"step_wait": "2s"})
+        harbour.apply("echo:v2", strategy={"step_wait": "6s"})
         harbour.until_state("shifting(50)", within=200)
         harbour.kill("server")
         assert before in containers(harbour)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,31 +22,34 @@ SHIFTING = ("shifting(50)",)
 
 
 @pytest.mark.parametrize(
-    ("states", "strategy"),
+    ("bento", "states", "strategy"),
     [
-        (("starting", "warming"), {}),
-        (("gating",), {}),
-        (SHIFTING, {"step_wait": "2s"}),
-        (("baking",), {"step_wait": "0s", "bake": "4s"}),
+        ("echo:late", ("starting", "warming"), {}),
+        ("echo:thoughtful", ("gating",), {}),
+        ("echo:v2", SHIFTING, {"step_wait": "6s"}),
+        ("echo:v2", ("baking",), {"step_wait": "0s", "bake": "8s"}),
     ],
     ids=["starting", "gating", "shifting", "baking"],
 )
 def test_a_rollout_goes_on_after_a_kill_of_the_control_plane(
-    serving: House, states: Sequence[str], strategy: dict[str, Any]
+    serving: House, tmp_path: Path, bento: str, states: Sequence[str], strategy: dict[str, Any]
 ) -> None:
     blue = serving.live()[0]
+    hold = tmp_path / "hold"
+    hold.touch()
     with serving.traffic() as traffic:
-        serving.apply("echo:v2", strategy=strategy)
+        serving.apply(bento, strategy=strategy, env={"HOLD": str(hold)})
         serving.until_state(*states)
         began = _history(serving)
         serving.kill("server")
+        hold.unlink()
         time.sleep(0.5)  # guests are served without it
         serving.up()
         assert serving.until_state("done", "undone") == "done"
         serving.until(serving.settled)
 
-    green, bento = serving.live()
-    assert bento == "echo:v2"
+    green = serving.live()[0]
+    assert serving.live()[1] == bento
     assert traffic.failures == []
     assert set(traffic.served_by) == {blue, green}
     history = _history(serving)
@@ -60,7 +64,7 @@ def test_a_rollout_goes_on_after_a_kill_of_the_control_plane(
 def test_a_failing_rollout_is_undone_after_a_kill_of_the_control_plane(serving: House) -> None:
     blue = serving.live()[0]
     with serving.traffic() as traffic:
-        serving.apply("echo:unready", strategy={"ready_within": "3s"})
+        serving.apply("echo:unready", strategy={"ready_within": "8s"})
         serving.until_state("warming")
         serving.kill("server")
         serving.up()
@@ -105,14 +109,14 @@ def test_a_killed_worker_comes_back_within_its_replica(serving: House) -> None:
 
     os.kill(worker.pid, signal.SIGKILL)
     # BentoML starts another worker after some seconds, in which the replica takes requests and answers none.
-    serving.until(lambda: _answers(serving) and worker.pid != _worker(leader).pid, within=60)
+    serving.until(lambda: _answers(serving) and worker.pid != _worker(leader).pid)
 
     assert serving.leader("replica").pid == leader
     serving.until(serving.settled)
 
 
 def test_a_killed_front_door_comes_back_with_the_same_weights(serving: House) -> None:
-    serving.apply("echo:v2", strategy={"step_wait": "4s"})
+    serving.apply("echo:v2", strategy={"step_wait": "12s"})
     serving.until_state(*SHIFTING)
     serving.run("pause", "echo")
     weights = serving.weights()

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_a_rollout_goes_on_when_the_one_who_waits_for_it_leaves(serving: House) -> None:
-    waiting = serving.begin("apply", serving.declare("echo:v2"), "--wait")
+    waiting = serving.begin("apply", serving.declare("echo:v2", strategy={"step_wait": "6s"}), "--wait")
     serving.until_state("gating", "shifting(50)")
 
     serving.interrupt(waiting)
@@ -31,6 +31,7 @@ def test_watch_ends_without_a_word_of_complaint(serving: House) -> None:
     serving.apply("echo:v2", strategy={"step_wait": "60s"})
     watching = serving.begin("watch", "echo")
     serving.until_state("shifting(50)")
+    serving.await_begun(watching)
 
     assert serving.interrupt(watching).err.strip() == ""
 
@@ -38,10 +39,17 @@ def test_watch_ends_without_a_word_of_complaint(serving: House) -> None:
 
 
 @pytest.mark.parametrize("until", ["begun", "server", "envoy"])
-def test_up_leaves_nothing_of_what_it_had_started(house: House, until: str) -> None:
+def test_up_leaves_nothing_of_what_it_had_started(house: House, tmp_path: Path, until: str) -> None:
+    hold = tmp_path / "hold"
+    if until != "begun":
+        # `up` waits for what is live, so that it has not ended before it is interrupted.
+        house.up()
+        house.apply("echo:late", "--wait", env={"HOLD": str(hold)})
+        house.run("down")
+        hold.touch()
     up = house.begin("up")
     if until == "begun":
-        time.sleep(0.4)
+        house.await_begun(up)
     else:
         house.until(lambda: house.processes(until))
 
@@ -49,6 +57,7 @@ def test_up_leaves_nothing_of_what_it_had_started(house: House, until: str) -> N
 
     time.sleep(0.3)  # what was started a moment ago would show itself now
     assert house.processes() == []
+    hold.unlink(missing_ok=True)
     house.up()  # and nothing of it stands in the way
     assert len(house.processes("server")) == 1
 
@@ -58,8 +67,11 @@ def test_up_leaves_a_data_plane_that_served_before_as_it_was(serving: House) -> 
     serving.kill("server")
     up = serving.begin("up")
     serving.until(lambda: serving.processes("server"))
+    serving.machine.signal("server", "server", signal.SIGSTOP)  # or `up` might end before it is interrupted
 
-    serving.interrupt(up)
+    os.killpg(up.pid, signal.SIGINT)
+    serving.machine.signal("server", "server", signal.SIGCONT)
+    serving.end(up, expect=130)
 
     assert {p.pid for p in serving.processes()} == before
     assert serving.ask().json() == {"text": "hello"}
@@ -79,10 +91,11 @@ def test_a_server_in_the_foreground_is_ended_by_ctrl_c_and_by_down(house: House)
     house.end(server, expect=0)
 
 
-@pytest.mark.parametrize("after_s", [0.3, 1.0, 1.8, 2.6])
+@pytest.mark.parametrize("after_s", [0, 0.7, 1.5, 2.3])
 def test_build_leaves_no_half_of_a_bento(house: House, project: Path, tmp_path: Path, after_s: float) -> None:
     store = tmp_path / "store"
     build = house.begin("build", cwd=project, BENTOML_HOME=str(store))
+    house.await_begun(build)
     time.sleep(after_s)
     os.killpg(build.pid, signal.SIGINT)
     _, err = build.communicate(timeout=60)

@@ -34,6 +34,7 @@ def test_a_second_apply_supersedes_the_rollout_under_way(serving: House) -> None
         serving.apply("echo:v2", strategy=LONG)
         serving.until_state("shifting(50)")
         first = serving.look()["rollout"]["green"]
+        serving.until(lambda: first in traffic.served_by)
         said = serving.apply("echo:slow", "--wait", strategy={"bake": "0s"})
         serving.until(serving.settled)
 
@@ -86,7 +87,7 @@ def test_abort_gives_blue_all_traffic_back(serving: House) -> None:
     with serving.traffic() as traffic:
         serving.apply("echo:v2", strategy=LONG)
         serving.until_state("shifting(50)")
-        time.sleep(0.5)
+        serving.until(lambda: len(traffic.served_by) == 2)
         serving.run("abort", "echo")
         serving.until(serving.settled)
 
@@ -97,12 +98,12 @@ def test_abort_gives_blue_all_traffic_back(serving: House) -> None:
 
 
 def test_a_paused_rollout_keeps_its_split_until_it_is_resumed(serving: House) -> None:
-    serving.apply("echo:v2", strategy={"step_wait": "4s", "bake": "0s"})
+    serving.apply("echo:v2", strategy={"step_wait": "10s", "bake": "0s"})
     serving.until_state("shifting(50)")
     assert "paused" in serving.run("pause", "echo").out
     split = serving.weights()
 
-    time.sleep(4)
+    time.sleep(10)
 
     assert serving.weights() == split
     assert len(split) == 2
@@ -116,7 +117,7 @@ def test_promote_skips_the_waiting_that_is_left(serving: House) -> None:
 
     serving.run("promote", "echo")
 
-    assert serving.until_state("done", "undone", within=10) == "done"
+    assert serving.until_state("done", "undone", within=60) == "done"  # of 120 s
     assert serving.live()[1] == "echo:v2"
 
 
@@ -128,16 +129,18 @@ def test_a_rollback_while_blue_is_warm_is_by_weights_only(serving: House) -> Non
         green = serving.live()[0]
         serving.until(lambda: traffic.answers[-1].revision == green)
         replicas = {p.pid for p in serving.processes("replica")}
+        assert blue in {p.env["NOREN_REVISION"] for p in serving.processes("replica")}
 
         serving.run("rollback", "echo")
         taken = time.monotonic()
         serving.until(lambda: serving.weights() == {blue: 100})
-        still_there = {p.pid for p in serving.processes("replica")} & replicas
+        still_there = {p.pid for p in serving.processes("replica")}
         serving.until(serving.settled)
 
     last_of_green = max(answer.at for answer in traffic.answers if answer.revision == green)
-    assert last_of_green - taken < 1.0
+    assert last_of_green - taken < 10  # seconds; the bake would have taken 60
     assert still_there
+    assert still_there <= replicas  # nothing had to be started
     assert traffic.failures == []
     assert serving.live()[0] == blue
 

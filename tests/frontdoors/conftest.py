@@ -41,7 +41,7 @@ class Replica:
 
             def do_GET(self) -> None:
                 if self.path == "/slow":
-                    replica.released.wait(10)
+                    replica.released.wait(30)  # less than the client waits
                 body = json.dumps({"name": replica.name, "path": self.path}).encode()
                 self.send_response(500 if self.path == "/fail" else 200)
                 self.send_header("content-length", str(len(body)))
@@ -79,7 +79,7 @@ class House:
         self.machine = Machine(home)
         self.port, self.admin_port = free_port(), free_port()
         self.door = self.new_door()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False)
         self._replicas: list[Replica] = []
 
     def new_door(self, **changes: Any) -> EnvoyFrontDoor:
@@ -98,7 +98,7 @@ class House:
         self.door.publish(Table(deployment="shop", route=route, backends=backends, weights=weights, **fields))
 
     def seen(self, claim: Callable[[DoorView], bool]) -> DoorView:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(DriverUnavailable):
                 view = self.door.look()

@@ -157,11 +157,12 @@ def test_no_request_fails_while_revisions_come_and_go(house: House) -> None:
     with guests(house) as statuses:
         for number in range(2, 6):
             blue, live = live, house.replica(f"shop-{number}")
+            asked = statuses.total()
             move(house, blue, live)
+            until(lambda asked=asked: statuses.total() > asked + 50)
             blue.close()
 
     assert set(statuses) == {200}
-    assert statuses[200] > 200
 
 
 def test_no_request_fails_while_a_replica_gets_a_new_address(house: House) -> None:
@@ -204,7 +205,7 @@ def test_an_envoy_that_was_killed_is_started_with_the_same_weights(house: House)
 
     with pytest.raises(DriverUnavailable):  # at first perhaps because it is dying, and its page is silent
         house.door.look()
-    view = house.seen(lambda view: view.healthy.get("shop-1") == 1)
+    view = house.seen(lambda view: view.healthy.get("shop-1") == view.healthy.get("shop-2") == 1)  # both have guests
     assert view.weights == {"shop": {"shop-1": 90, "shop-2": 10}}
     assert house.get("/shop/x").status_code == 200
 
@@ -248,7 +249,7 @@ def test_a_table_that_envoy_would_refuse_changes_nothing(house: House) -> None:
 
     with pytest.raises(DriverError, match="shop has the path prefix /shop already"):
         house.door.publish(twin)
-    assert house.door.look().weights == {"shop": {"shop-1": 100}}
+    assert house.seen(lambda view: True).weights == {"shop": {"shop-1": 100}}
 
 
 def test_half_written_state_is_written_anew(house: House) -> None:
@@ -272,7 +273,7 @@ def test_an_envoy_that_cannot_start_leaves_its_last_words(house: House, monkeypa
         with pytest.raises(DriverUnavailable) as caught:
             house.door.look()
         words.append(caught.value.problem)
-        return words[-1] != words[0]
+        return "ended with" in words[-1]  # before that it may be there still, and not answer
 
     until(said)
     assert words[0] == "the front door is starting"
@@ -286,7 +287,7 @@ def test_looking_at_once_again_starts_no_second_envoy(house: House) -> None:
     house.serve({})
 
     assert "cannot bind" not in (house.home / "logs" / "envoy.log").read_text()
-    deadline = time.monotonic() + 5  # Envoy's own launcher may be seen beside it for a moment
+    deadline = time.monotonic() + 60  # Envoy's own launcher may be seen beside it for a moment
     while len(house.machine.processes("envoy")) > 1 and time.monotonic() < deadline:
         time.sleep(0.1)
     house.envoy_pid()  # exactly one
@@ -320,7 +321,7 @@ def test_the_logs_are_kept_small(house: House) -> None:
     log: Path = house.home / "logs" / "access.log"
     with log.open("ab") as out:
         out.write(b"x" * 10_000_001)
-    house.door.look()
+    house.seen(lambda view: True)
     house.get("/shop/x")
     until(lambda: b"shop-1" in log.read_bytes())
 
@@ -418,7 +419,7 @@ def guests(house: House) -> Iterator[Counter[int]]:
     over = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=house.client.base_url, trust_env=False) as client:
+        with httpx.Client(base_url=house.client.base_url, timeout=60, trust_env=False) as client:
             while not over.is_set():
                 try:
                     statuses[client.get("/shop/x").status_code] += 1
@@ -437,7 +438,7 @@ def guests(house: House) -> Iterator[Counter[int]]:
             thread.join()
 
 
-def until(claim: Any, within_s: float = 5) -> None:
+def until(claim: Any, within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while not claim():
         assert time.monotonic() < deadline, "never came true"

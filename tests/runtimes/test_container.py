@@ -22,6 +22,7 @@ from noren.domain.deployment import Resources, Revision, Route, Server
 from noren.machine import Machine
 from noren.runtimes.container import KIND, ContainerRuntime, Image
 from noren.runtimes.engine import Container
+from noren.runtimes.record import Records
 
 if TYPE_CHECKING:
     from noren.settings import Settings
@@ -123,7 +124,7 @@ def test_another_home_has_nothing_to_do_with_it(serving: Stage, stage: Stage) ->
 
 def test_a_replica_answers_at_its_address_and_uses_memory(serving: Stage) -> None:
     replica = serving.replica()
-    answer = httpx.post(f"http://{replica.address}/say", json={"text": "good"}, trust_env=False)
+    answer = httpx.post(f"http://{replica.address}/say", json={"text": "good"}, timeout=60, trust_env=False)
     assert answer.text == "good"
     assert replica.address.startswith("127.0.0.1:")
     assert replica.memory_bytes > 10_000_000
@@ -157,7 +158,9 @@ def test_the_environment_of_the_deployment_arrives_and_no_secret_is_in_a_command
 def test_a_replica_that_stops_answering_is_unready_after_three_probes_and_ready_when_it_answers(
     serving: Stage,
 ) -> None:
-    assert serving.state() is ReplicaState.READY
+    # One that has just seen it answer: of another, a probe may have failed before, on a busy machine.
+    serving.runtime = serving.again()
+    eventually(lambda: serving.state() is ReplicaState.READY)
     container = serving.container().id
     try:
         subprocess.run(["podman", "pause", container], check=True, capture_output=True)
@@ -165,18 +168,17 @@ def test_a_replica_that_stops_answering_is_unready_after_three_probes_and_ready_
     finally:
         subprocess.run(["podman", "unpause", container], check=True, capture_output=True)
     assert states == [ReplicaState.READY, ReplicaState.READY, ReplicaState.UNREADY]
-    eventually(lambda: serving.state() is ReplicaState.READY, within_s=10)
+    eventually(lambda: serving.state() is ReplicaState.READY)
 
 
 def test_a_killed_container_is_started_again_after_a_pause_and_its_last_words_are_kept(stage: Stage) -> None:
     stage.start(dataclasses.replace(SOUND, server=Server.BENTOML))
     old = stage.replica()
+    killed_at = time.time()
     stage.runtime.engine.signal(signal.SIGKILL, [stage.container().id])
-    eventually(lambda: stage.state() is ReplicaState.WAITING, within_s=5)
+    eventually(lambda: stage.state() is ReplicaState.WAITING)
     assert stage.runtime.engine.containers() == []
     assert any("Starting production HTTP BentoServer" in line for line in stage.runtime.logs("shop-1", lines=100))
-    stage.runtime.start(SOUND)
-    assert stage.state() is ReplicaState.WAITING  # not at once
 
     def started_again() -> bool:
         stage.runtime.start(SOUND)
@@ -184,6 +186,7 @@ def test_a_killed_container_is_started_again_after_a_pause_and_its_last_words_ar
 
     eventually(started_again)
     new = stage.replica()
+    assert Records(stage.home).wanted()["shop-1/0"].launched_at >= killed_at + 0.5
     assert (new.restarts, new.pid != old.pid) == (1, True)
 
 
@@ -213,7 +216,7 @@ def test_a_build_that_is_not_wanted_any_more_ends_with_all_that_it_started(stage
 
     stage.runtime.stop("shop-1", grace=timedelta(seconds=60))
 
-    eventually(lambda: not stage.runtime.replicas(), within_s=10)
+    eventually(lambda: not stage.runtime.replicas())
     assert Machine(stage.home).processes() == []
 
 
@@ -246,7 +249,7 @@ def test_a_replica_that_does_not_end_within_its_grace_is_killed(stage: Stage) ->
     time.sleep(0.5)
     stage.runtime.stop("shop-1", grace=timedelta(seconds=0.5))
 
-    eventually(lambda: not stage.runtime.replicas(), within_s=10)
+    eventually(lambda: not stage.runtime.replicas())
     assert stage.runtime.engine.containers() == []
 
 

@@ -104,7 +104,7 @@ def test_a_replica_that_starts_after_a_training_serves_the_old_model(server: Ser
         deadline = time.monotonic() + 120
         while (replica := runtime.replicas()[0]).state is not ReplicaState.READY and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert httpx.post(f"http://{replica.address}/which", json={}).text == "old old"
+        assert httpx.post(f"http://{replica.address}/which", json={}, timeout=60).text == "old old"
     finally:
         deadline = time.monotonic() + 20
         while runtime.replicas() and time.monotonic() < deadline:

@@ -18,6 +18,7 @@ from noren.control.ports import Replica, ReplicaState
 from noren.domain.deployment import Revision, Route
 from noren.machine import Machine
 from noren.runtimes.process import ProcessRuntime
+from noren.runtimes.record import Records
 
 if TYPE_CHECKING:
     from tests.conftest import Tiny
@@ -100,7 +101,7 @@ def test_a_new_control_plane_finds_the_replicas_of_the_old_one(serving: Stage) -
 
 def test_a_replica_answers_at_its_address_and_uses_memory(serving: Stage) -> None:
     replica = serving.replica()
-    answer = httpx.post(f"http://{replica.address}/say", json={"text": "good"}, trust_env=False)
+    answer = httpx.post(f"http://{replica.address}/say", json={"text": "good"}, timeout=60, trust_env=False)
     assert answer.text == "good"
     assert replica.memory_bytes > 10_000_000
     assert any("noren: noren_serve tiny:v1" in line for line in serving.runtime.logs("shop-1", lines=100))
@@ -120,6 +121,9 @@ def test_the_environment_of_the_control_plane_is_not_the_replicas(serving: Stage
 def test_a_replica_that_stops_answering_is_unready_after_three_probes_and_ready_when_it_answers(
     serving: Stage,
 ) -> None:
+    # One that has just seen it answer: of another, a probe may have failed before, on a busy machine.
+    serving.runtime = serving.again()
+    eventually(lambda: serving.state() is ReplicaState.READY)
     pids = serving.pids()
     try:
         for pid in pids:
@@ -129,7 +133,7 @@ def test_a_replica_that_stops_answering_is_unready_after_three_probes_and_ready_
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
     assert states == [ReplicaState.READY, ReplicaState.READY, ReplicaState.UNREADY]
-    eventually(lambda: serving.state() is ReplicaState.READY, within_s=10)
+    eventually(lambda: serving.state() is ReplicaState.READY)
 
 
 def test_a_killed_leader_is_started_again_after_a_pause_and_its_orphans_are_killed(stage: Stage) -> None:
@@ -140,21 +144,18 @@ def test_a_killed_leader_is_started_again_after_a_pause_and_its_orphans_are_kill
     everyone = stage.pids()
     assert len(everyone) > 1
 
+    killed_at = time.time()
     os.kill(old.pid, signal.SIGKILL)
-    eventually(lambda: stage.state() is ReplicaState.WAITING, within_s=5)
-    ended_at = time.time()
-    stage.runtime.start(SOUND)
-    assert stage.state() is ReplicaState.WAITING  # not at once
+    eventually(lambda: stage.state() is ReplicaState.WAITING)
 
     def started_again() -> bool:
         stage.runtime.start(SOUND)
         return stage.state() is ReplicaState.STARTING
 
-    eventually(started_again, within_s=5)
+    eventually(started_again)
 
     new = stage.replica()
-    assert new.started_at
-    assert new.started_at.timestamp() - ended_at > 0.3
+    assert Records(stage.home).wanted()["shop-1/0"].launched_at >= killed_at + 0.5
     assert (new.restarts, new.pid != old.pid) == (1, True)
     assert not everyone & stage.pids()
 
@@ -164,7 +165,7 @@ def test_three_short_lives_are_a_crash_loop_that_tells_its_last_words_and_stop_f
         stage.runtime.start(BROKEN)
         return stage.state() is ReplicaState.BROKEN
 
-    eventually(broken, within_s=30)
+    eventually(broken)
 
     replica = stage.replica()
     assert (replica.restarts, replica.pid, replica.address) == (2, None, "")
@@ -190,7 +191,7 @@ def test_a_replica_that_does_not_end_within_its_grace_is_killed_with_its_childre
     time.sleep(0.5)
     stage.runtime.stop("shop-1", grace=timedelta(seconds=0.5))
 
-    eventually(lambda: not stage.pids(), within_s=5)
+    eventually(lambda: not stage.pids())
     assert list(stage.runtime.replicas()) == []
 
 
@@ -200,7 +201,7 @@ def test_a_replica_that_is_asked_to_end_ends_with_all_its_children(stage: Stage)
 
     stage.runtime.stop("shop-1", grace=timedelta(seconds=60))
 
-    eventually(lambda: not stage.pids(), within_s=30)
+    eventually(lambda: not stage.pids())
 
 
 def test_a_log_that_grew_too_long_is_rotated_at_the_next_start(stage: Stage) -> None:
@@ -227,5 +228,5 @@ def test_children_that_outlive_a_stopped_leader_are_seen_and_ended_too(stage: St
         stage.runtime.stop("shop-1", grace=timedelta(seconds=60))
         return not stage.runtime.replicas()
 
-    eventually(ended, within_s=10)
+    eventually(ended)
     assert not stage.pids()

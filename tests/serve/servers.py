@@ -53,7 +53,7 @@ class Server:
         except httpx.TransportError:
             return False
 
-    def await_ready(self, within_s: float = 60.0) -> None:
+    def await_ready(self, within_s: float = 120.0) -> None:
         deadline = time.monotonic() + within_s
         while not self.ready():
             assert self.process.poll() is None, f"{self.kind} ended:\n{self.log.read_text()}"
@@ -66,7 +66,7 @@ class Server:
 
     def gone(self) -> int:
         """The exit code, once it has ended."""
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 def start(kind: str, target: Target, folder: Path, *options: str) -> Server:

@@ -199,7 +199,7 @@ async def turns(count: int = 20) -> None:
 
 
 def within(test: Any) -> None:
-    asyncio.run(asyncio.wait_for(test, 5))
+    asyncio.run(asyncio.wait_for(test, 60))
 
 
 @pytest.fixture(autouse=True)
@@ -358,7 +358,7 @@ def test_one_request_too_many_is_refused_at_once_and_the_next_one_after_an_end_i
 
 
 @given(st.lists(st.sampled_from(["/say", "/failing", "/exiting", "/cancelled_inside", "/half", "/none"]), max_size=20))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_however_requests_end_none_is_counted_as_in_flight_afterwards(paths: list[str]) -> None:
     async def test() -> None:
         shop = world(limits(max_concurrency=1, timeout_s=60))
@@ -409,13 +409,13 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[None]]:
     async def forward() -> None:
         await turns()
         passed[0] += 600
-        await asyncio.sleep(0.02)  # one tick of patience with a limit of 0.1 s
+        await asyncio.sleep(0.25)  # two ticks of patience
         await turns()
 
     return forward
 
 
-SOON = limits(timeout_s=0.1)
+SOON = limits(timeout_s=60)
 
 
 async def never(args: Any, kwargs: Any, gone: Any) -> None:
@@ -432,7 +432,7 @@ def test_a_request_that_takes_too_long_gets_504(path: str, hurry: Callable[[], A
         await turns()
 
         assert (answer.status, answer.whole, answer.raised) == (504, True, None)
-        assert json.loads(answer.body) == {"error": "Not able to process the request in 0.1 seconds"}
+        assert json.loads(answer.body) == {"error": "Not able to process the request in 60 seconds"}
         assert shop.log[0]["status"] == 504
 
     within(test())
@@ -554,7 +554,7 @@ values = st.one_of(
 
 
 @given(st.lists(st.tuples(names, values), max_size=8))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_header_whatever_it_says_leaves_a_request_without_one_answer_and_one_line(
     headers: list[tuple[bytes, bytes]],
 ) -> None:

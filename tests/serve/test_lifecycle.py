@@ -41,19 +41,24 @@ class Hooks:
         return self.diaries[kind].read_text().splitlines() if self.diaries[kind].exists() else []
 
     def await_lines(self, kind: str, line: str, count: int) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.lines(kind).count(line) < count:
             assert time.monotonic() < deadline, f"{kind}: {self.lines(kind)}"
             time.sleep(0.02)
 
-    def workers_of(self, kind: str) -> set[int]:
+    def workers_of(self, kind: str, enough: Callable[[set[int]], bool]) -> set[int]:
         """The processes that answer. With few connections one may get all the work, so ask on many."""
 
         def ask(_: int) -> int:
-            return int(httpx.post(f"{self.servers[kind].url}/pid", trust_env=False).text)
+            return int(httpx.post(f"{self.servers[kind].url}/pid", trust_env=False, timeout=60).text)
 
+        found: set[int] = set()
+        deadline = time.monotonic() + 60
         with ThreadPoolExecutor(8) as guests:
-            return set(guests.map(ask, range(40)))
+            while not enough(found):
+                assert time.monotonic() < deadline, f"{kind}: {found}"
+                found |= set(guests.map(ask, range(40)))
+        return found
 
 
 @pytest.fixture(params=[1, 2])
@@ -70,7 +75,7 @@ def test_from_start_to_stop(hooks: Hooks) -> None:
     started = {kind: hooks.lines(kind) for kind in KINDS}
     with ThreadPoolExecutor(2) as guests:
         answers = {
-            kind: guests.submit(httpx.post, f"{server.url}/nap", json={"seconds": 1.2}, trust_env=False, timeout=10)
+            kind: guests.submit(httpx.post, f"{server.url}/nap", json={"seconds": 1.2}, trust_env=False, timeout=60)
             for kind, server in hooks.servers.items()
         }
         for kind, server in hooks.servers.items():
@@ -94,7 +99,7 @@ def test_the_death_of_a_worker_is_noticed_by_its_guests_only(start: Callable[...
     hooks = Hooks(start, tmp_path, 2)
     try:
         for kind, server in hooks.servers.items():
-            before = hooks.workers_of(kind)
+            before = hooks.workers_of(kind, lambda found: len(found) >= 2)
             assert len(before) == 2, kind
             with ThreadPoolExecutor(8) as guests:
                 asked = [guests.submit(_answered, server.url) for _ in range(200)]
@@ -103,7 +108,8 @@ def test_the_death_of_a_worker_is_noticed_by_its_guests_only(start: Callable[...
             lost = sum(not answer.result() for answer in asked)
             assert lost <= 8, f"{kind} lost {lost} of 200"
             hooks.await_lines(kind, "also started", 3)
-            assert len(hooks.workers_of(kind) - before) == 1, kind
+            new = hooks.workers_of(kind, lambda found, before=before: bool(found - before)) - before  # type: ignore[misc]
+            assert len(new) == 1, kind
     finally:
         for server in hooks.servers.values():
             server.stop()
@@ -112,7 +118,7 @@ def test_the_death_of_a_worker_is_noticed_by_its_guests_only(start: Callable[...
 
 def _answered(url: str) -> bool:
     try:
-        return httpx.post(f"{url}/nap", json={"seconds": 0.01}, trust_env=False, timeout=10).status_code == 200
+        return httpx.post(f"{url}/nap", json={"seconds": 0.01}, trust_env=False, timeout=60).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -127,7 +133,7 @@ def test_a_built_bento_is_served_by_its_tag_and_from_its_folder(
     try:
         for server in started:
             server.await_ready()
-            assert httpx.post(f"{server.url}/say", json={}, trust_env=False).text == "hello"
+            assert httpx.post(f"{server.url}/say", json={}, trust_env=False, timeout=60).text == "hello"
             metrics = httpx.get(f"{server.url}/metrics", trust_env=False).text
             assert 'endpoint="/say",http_response_code="200",runner_name="tiny",service_name="tiny"' in metrics
             assert 'service_version="v1"' in metrics
@@ -148,7 +154,7 @@ def measured(pairs: Callable[[str], Any]) -> dict[str, str]:
     """/metrics of both after the same requests."""
     found = {}
     for server in pairs("hooks_zoo").both:
-        with httpx.Client(base_url=server.url, trust_env=False) as client:
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
             for path, body in [("/pid", {}), ("/nap", {"seconds": "x"}), ("/nap", {"seconds": 0}), ("/nope", {})] * 2:
                 client.post(path, json=body)
             found[server.kind] = client.get("/metrics").text

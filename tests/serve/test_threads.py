@@ -16,7 +16,7 @@ from noren_serve.threads import Threads
 
 
 def within(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 5))
+    asyncio.run(asyncio.wait_for(test, 60))
 
 
 def endpoints() -> int:
@@ -36,7 +36,7 @@ def test_never_more_calls_run_at_once_than_there_are_threads_and_as_many_as_can(
             most = max(most, running)
             if running == min(size, calls):
                 all_in.set()
-        gate.wait(5)
+        gate.wait(50)
         with lock:
             running -= 1
 
@@ -44,7 +44,7 @@ def test_never_more_calls_run_at_once_than_there_are_threads_and_as_many_as_can(
         threads = Threads(size)
         tasks = [asyncio.create_task(threads.run(call)) for _ in range(calls)]
         await asyncio.sleep(0)
-        assert await asyncio.get_running_loop().run_in_executor(None, all_in.wait, 5)
+        assert await asyncio.get_running_loop().run_in_executor(None, all_in.wait, 50)
         gate.set()
         await asyncio.gather(*tasks)
 
@@ -129,7 +129,7 @@ def test_a_call_that_was_cancelled_while_it_waited_is_not_made() -> None:
 
     async def test() -> None:
         threads = Threads(1)
-        first = asyncio.create_task(threads.run(lambda: gate.wait(5)))
+        first = asyncio.create_task(threads.run(lambda: gate.wait(50)))
         second = asyncio.create_task(threads.run(lambda: made.append(2)))
         third = asyncio.create_task(threads.run(lambda: made.append(3)))
         await asyncio.sleep(0)
@@ -147,12 +147,12 @@ def test_a_call_that_is_cancelled_while_it_runs_gives_its_thread_back() -> None:
 
     def call() -> None:
         started.set()
-        gate.wait(5)
+        gate.wait(50)
 
     async def test() -> None:
         threads = Threads(1)
         running = asyncio.create_task(threads.run(call))
-        await asyncio.get_running_loop().run_in_executor(None, started.wait, 5)
+        await asyncio.get_running_loop().run_in_executor(None, started.wait, 50)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -182,8 +182,7 @@ def test_an_idle_thread_keeps_nothing_of_the_last_request(fails: bool) -> None:
         await asyncio.wait([task])
         assert (task.exception() is not None) is fails
         del task, call, payload, result
-        await let_the_thread_finish(threads)
-        assert [ref() for ref in kept] == [None, None]
+        await until_gone(*kept)
 
     within(test())
 
@@ -193,7 +192,7 @@ def test_an_idle_thread_keeps_nothing_of_a_cancelled_request() -> None:
 
     async def test() -> None:
         threads = Threads(1)
-        first = asyncio.create_task(threads.run(lambda: gate.wait(5)))
+        first = asyncio.create_task(threads.run(lambda: gate.wait(50)))
         payload = Payload()
         kept = weakref.ref(payload)
         second = asyncio.create_task(threads.run(partial(id, payload)))
@@ -203,27 +202,25 @@ def test_an_idle_thread_keeps_nothing_of_a_cancelled_request() -> None:
         del payload, second
         gate.set()
         await first
-        await let_the_thread_finish(threads)
-        assert kept() is None
+        await until_gone(kept)
 
     within(test())
 
 
-async def let_the_thread_finish(threads: Threads) -> None:
-    """Until it waits for its next call, which is moments after it delivered the last one."""
-    for _ in range(100):
-        if threads._open == 0 and threads._calls.empty():
-            break
+async def until_gone(*kept: "weakref.ref[Payload]") -> None:
+    """The thread lets go moments after it delivered its last call: when it comes to wait for the next one."""
+    deadline = asyncio.get_running_loop().time() + 30
+    while any(ref() is not None for ref in kept):
+        assert asyncio.get_running_loop().time() < deadline, "an idle thread keeps it"
         await asyncio.sleep(0.001)
-    await asyncio.sleep(0.01)
-    gc.collect()
+        gc.collect()
 
 
 def test_a_loop_that_has_ended_does_not_end_the_threads() -> None:
     gate, threads = threading.Event(), Threads(1)
 
     async def leave() -> None:
-        asyncio.create_task(threads.run(lambda: gate.wait(5)))  # noqa: RUF006  nobody waits for it
+        asyncio.create_task(threads.run(lambda: gate.wait(50)))  # noqa: RUF006  nobody waits for it
         await asyncio.sleep(0)
 
     asyncio.run(leave())
@@ -233,3 +230,23 @@ def test_a_loop_that_has_ended_does_not_end_the_threads() -> None:
         assert await threads.run(lambda: 1) == 1
 
     within(come_again())
+
+
+def test_a_call_that_is_left_alone_is_waited_for_until_it_ends_or_for_a_while() -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    def function() -> None:
+        begun.set()
+        gate.wait(50)
+
+    async def test() -> None:
+        call = Threads(1).call(function)
+        assert begun.wait(50)
+        call.leave_alone(0.001)  # it has not ended, and yet this goes on
+        threading.Timer(0.05, gate.set).start()
+        call.leave_alone(3600)
+        assert gate.is_set()
+        call.leave_alone(3600)  # it ended before
+        await call
+
+    within(test())

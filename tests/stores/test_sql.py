@@ -196,7 +196,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     while ours < 20:
         ours += bump(store, "shop")
 
-    other.communicate(timeout=30)
+    other.communicate(timeout=120)
     assert other.returncode == 0
     assert store.load("shop").revisions == 40
     assert len(store.events("shop")) == 40

@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
 CASES: Cases = {
     "in time": {"path": "/v1/nap", "json": {"seconds": 0.01}},
-    "too late": {"path": "/v1/nap", "json": {"seconds": 1}},
-    "too late sync": {"path": "/v1/nap_sync", "json": {"seconds": 1}},
+    "too late": {"path": "/v1/nap", "json": {"seconds": 5}},
+    "too late sync": {"path": "/v1/nap_sync", "json": {"seconds": 5}},
     "wrong input": {"path": "/v1/nap", "json": {"seconds": "x"}},
     "a stream may take longer": {"path": "/v1/stream", "json": {}},
     "a stream that starts too late": {"path": "/v1/late_stream", "json": {}},
     "a body that comes too slowly": {
         "path": "/v1/nap",
         "headers": {"content-type": "application/json"},
-        "chunks": [b" "] * 16 + [b"{}"],
+        "chunks": [b" "] * 80 + [b"{}"],
     },
     "one beside": {"path": "/v1/nap", "json": {"seconds": 0}, "beside": [{"path": "/v1/nap", "json": {}}]},
     "two beside": {"path": "/v1/nap", "json": {"seconds": 0}, "beside": [{"path": "/v1/nap", "json": {}}] * 2},

@@ -33,7 +33,7 @@ CASES: Cases = {
         {"path": "/matrix/get?task_id={task_id}", "method": "GET"},
     ],
     "while it runs": [
-        {"path": "/work/slow/submit", "json": {"seconds": 0.5}, "keep": "task_id", "vary": TASK},
+        {"path": "/work/slow/submit", "json": {"seconds": 4}, "keep": "task_id", "vary": TASK},
         {"path": "/work/slow/status?task_id={task_id}", "method": "GET", "vary": STAMPS},
         {"path": "/work/slow/get?task_id={task_id}", "method": "GET", "vary": TASK},
         {"path": "/work/slow/retry?task_id={task_id}", "vary": TASK},
@@ -47,7 +47,7 @@ CASES: Cases = {
         {"path": "/count_runs/get?task_id={task_id}", "method": "GET"},
     ],
     "cancel": [
-        {"path": "/work/slow/submit", "json": {"seconds": 0.3}, "keep": "task_id", "vary": TASK},
+        {"path": "/work/slow/submit", "json": {"seconds": 4}, "keep": "task_id", "vary": TASK},
         {"path": "/work/slow/cancel?task_id={task_id}", "method": "PUT"},
         {"path": "/work/slow/status?task_id={task_id}", "method": "GET", "vary": STAMPS},
     ],

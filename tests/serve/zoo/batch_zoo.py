@@ -20,7 +20,7 @@ class Verdict(BaseModel):
     text: str
 
 
-@bentoml.service(traffic={"timeout": 3})
+@bentoml.service(traffic={"timeout": 5})
 class BatchZoo:
     @bentoml.api(batchable=True)
     def lengths(self, texts: list[str]) -> list[int]:

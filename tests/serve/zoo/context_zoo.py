@@ -36,7 +36,7 @@ class Stamp:
 
 @bentoml.service(
     name="context-zoo",
-    traffic={"timeout": 3},
+    traffic={"timeout": 30},
     http={
         "cors": {
             "enabled": True,

@@ -80,7 +80,7 @@ mounted = Starlette(
 
 
 # The timeout is what a request costs that BentoML forgets.
-@bentoml.service(traffic={"timeout": 1.5})
+@bentoml.service(traffic={"timeout": 4})
 class FailingZoo:
     @bentoml.api
     def fail(self, kind: str = "value") -> str:

@@ -23,7 +23,7 @@ def _facts(file: Path) -> dict[str, Any]:
     return {"bytes": len(data), "sha1": hashlib.sha1(data).hexdigest(), "suffix": file.suffix}  # noqa: S324
 
 
-@bentoml.service(traffic={"timeout": 10})
+@bentoml.service(traffic={"timeout": 30})
 class FileZoo:
     @bentoml.api
     def facts(self, file: Path) -> dict[str, Any]:

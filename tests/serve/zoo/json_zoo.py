@@ -72,7 +72,7 @@ def _not_blank(text: str) -> str:
     return text
 
 
-@bentoml.service(traffic={"timeout": 10}, threads=4)
+@bentoml.service(traffic={"timeout": 30}, threads=4)
 class JsonZoo:
     """A zoo of values."""
 

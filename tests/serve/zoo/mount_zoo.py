@@ -123,7 +123,7 @@ root = Starlette(routes=[Route("/at-the-root", lambda _: PlainTextResponse("root
 
 
 @bentoml.asgi_app(fast, path="/fast")
-@bentoml.service(traffic={"timeout": 10})
+@bentoml.service(traffic={"timeout": 30})
 @bentoml.asgi_app(star, path="/star")
 class MountZoo:
     @bentoml.api

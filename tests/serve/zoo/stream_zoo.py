@@ -16,10 +16,11 @@ class Token(BaseModel):
     index: int
 
 
-@bentoml.service(traffic={"timeout": 10}, threads=4)
+@bentoml.service(traffic={"timeout": 30}, threads=4)
 class StreamZoo:
     def __init__(self) -> None:
         self.closed = 0
+        self.told: set[str] = set()
 
     @bentoml.api
     async def words(self, text: str = "a b c") -> AsyncGenerator[str, None]:
@@ -42,6 +43,24 @@ class StreamZoo:
         for index in range(n):
             yield f"{index};"
             time.sleep(pause)
+
+    @bentoml.api
+    async def when_told(self, name: str = "async") -> AsyncIterator[str]:
+        yield "one;"
+        while name not in self.told:
+            await asyncio.sleep(0.01)
+        yield "two;"
+
+    @bentoml.api
+    def when_told_sync(self, name: str = "sync") -> Iterator[str]:
+        yield "one;"
+        while name not in self.told:
+            time.sleep(0.01)
+        yield "two;"
+
+    @bentoml.api
+    async def tell(self, name: str) -> None:
+        self.told.add(name)
 
     @bentoml.api
     async def raw(self) -> AsyncGenerator[bytes, None]:

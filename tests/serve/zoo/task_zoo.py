@@ -16,7 +16,7 @@ class Order(BaseModel):
     count: int = 1
 
 
-@bentoml.service(traffic={"timeout": 10}, threads=2)
+@bentoml.service(traffic={"timeout": 30}, threads=2)
 class TaskZoo:
     def __init__(self) -> None:
         self.runs = 0

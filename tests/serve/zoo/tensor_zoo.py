@@ -17,7 +17,7 @@ class Labelled(BaseModel):
     count: int = 0
 
 
-@bentoml.service(traffic={"timeout": 10})
+@bentoml.service(traffic={"timeout": 30})
 class TensorZoo:
     @bentoml.api
     def double(self, x: np.ndarray) -> np.ndarray:
