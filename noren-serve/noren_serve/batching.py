@@ -106,6 +106,8 @@ class Batcher:
         gone  tells whether the caller has hung up; rows of callers who have are not computed
         """
         rows = self._inputs.count(payload)
+        if not self._busy and not self._company and rows <= self._max_rows:
+            return await self._alone(payload, rows)
         self.admit(rows)
         job = _Job(payload, rows, perf_counter(), gone)
         self._waiting.append(job)
@@ -115,6 +117,37 @@ class Batcher:
             self._busy = True
             self._soon()
         return await job.future
+
+    async def _alone(self, payload: Any, rows: int) -> Any:
+        """The rows of a caller who is used to have no company: there is nothing to join, to cut, or to wait for."""
+        self._busy, self._rows, self._started = True, rows, perf_counter()
+        call: Any = None
+        try:
+            call = self._run(payload)
+            self._task = call if isinstance(call, Call) else asyncio.current_task()
+            result = await call
+            if (found := self._outputs.count(result)) != rows:
+                raise ValueError(f"the batch function gave {found} results for {rows} inputs")
+        except asyncio.CancelledError:
+            if isinstance(call, Call):  # its thread goes on, and one batch runs at a time
+                call.then(lambda _: self._left_alone())
+                call = None
+            raise
+        except (Exception, GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  as in a batch of several
+            raise _harmless(error) from None
+        finally:
+            if call is not None:
+                self._left_alone()
+        return result
+
+    def _left_alone(self) -> None:
+        self._task = None
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._after, 0.0)
+        else:
+            self._after(0.0)
 
     def admit(self, rows: int = 1) -> None:
         """Raise Overloaded when rows that arrive now would be answered too late."""
@@ -284,12 +317,8 @@ class Batcher:
             return await self._halves(pieces, error)
 
     async def _halves(self, pieces: list[_Piece], error: BaseException) -> list[Any]:
-        # At SystemExit asyncio would end the whole worker, and every other request with it. A panic in a library
-        # written in Rust (tokenizers, polars) is no Exception either.
-        if not isinstance(error, Exception):
-            error = RuntimeError(f"the batch function raised {error!r}")
         if len(pieces) == 1:
-            return [_Failed(error)]
+            return [_Failed(_harmless(error))]
         middle = len(pieces) // 2
         return [*await self._outcomes(pieces[:middle]), *await self._outcomes(pieces[middle:])]
 
@@ -346,6 +375,14 @@ class _Failed:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+def _harmless(error: BaseException) -> Exception:
+    """At SystemExit asyncio would end the whole worker, and every other request with it.
+
+    A panic in a library written in Rust (tokenizers, polars) is no Exception either.
+    """
+    return error if isinstance(error, Exception) else RuntimeError(f"the batch function raised {error!r}")
 
 
 def _size(pieces: Sequence[_Piece]) -> int:

@@ -19,6 +19,7 @@ class Child:
     channel: socket.socket
     started: float = field(default_factory=time.monotonic)
     retiring: bool = False
+    end_by: float | None = None  # it was told to end, and is killed after this
     closed: bool = False
     _heard: bytes = b""
 

@@ -13,7 +13,6 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from noren_serve import forking
@@ -54,8 +53,7 @@ class Supervisor:
                 key.data()
             self._reap()
             self._restart()
-            if self._stop_by is not None and time.monotonic() > self._stop_by:
-                self._signal(signal.SIGKILL)
+            self._kill_late()
         return self._failed
 
     # Children
@@ -134,6 +132,7 @@ class Supervisor:
             say(f"serving {self._options.target} on http://{host}:{port}, {self._count} worker(s)")
         for old in self._children.values():
             if old.retiring and old.index == child.index and old is not child:
+                old.end_by = self._in_time()
                 old.signal(signal.SIGTERM)  # its replacement answers: now it may drain
 
     def _reap(self) -> None:
@@ -156,7 +155,10 @@ class Supervisor:
         if self._stopping or replaced:
             return
         if not self._answered:
-            # It never worked, so it will not work now: the child has said why.
+            # It never worked, so it will not work now. It has said why, unless it could not.
+            if code < 0:
+                memory = ": is there enough memory?" if code == -signal.SIGKILL else ""
+                say(f"worker {child.index} (pid {child.pid}) {_ended(code)} before it answered{memory}")
             self._failed = code if code > 0 else 1
             self._stop()
             return
@@ -200,18 +202,30 @@ class Supervisor:
             if again:  # a second Ctrl-C
                 self._signal(signal.SIGKILL)
             return
-        self._stop_by = time.monotonic() + self._options.drain_s + 3
+        self._stop_by = self._in_time()
         self._restart_at.clear()
         if self._listener:
             self._listener.close()
         self._signal(signal.SIGTERM)
+
+    def _in_time(self) -> float:
+        """By when who is told now has to have ended: it may drain, and run its hooks."""
+        return time.monotonic() + self._options.drain_s + 3
+
+    def _kill_late(self) -> None:
+        now = time.monotonic()
+        for child in self._children.values():
+            ends = [end for end in (child.end_by, self._stop_by) if end is not None]
+            if ends and now > min(ends):
+                child.signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
         for child in self._children.values():
             child.signal(number)
 
     def _patience(self) -> float | None:
-        ends: Sequence[float] = [*self._restart_at.values(), *([self._stop_by] if self._stop_by is not None else [])]
+        late = [self._stop_by, *(child.end_by for child in self._children.values())]
+        ends = [*self._restart_at.values(), *(end for end in late if end is not None)]
         return max(0.05, min(ends) - time.monotonic()) if ends else None
 
 

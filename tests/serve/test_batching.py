@@ -600,6 +600,54 @@ def test_a_batch_function_that_is_cancelled_leaves_nobody_waiting_and_nobody_wit
     within(test())
 
 
+def test_the_next_batch_waits_for_the_thread_of_a_lone_caller_who_left() -> None:
+    async def test() -> None:
+        gate, threads, running, most = threading.Event(), Threads(4), [0], [0]
+
+        def model(rows: list[int]) -> list[int]:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+            if rows == [1]:
+                gate.wait(50)
+            running[0] -= 1
+            return rows
+
+        batch = batcher(lambda rows: threads.call(partial(model, rows)))
+        assert await batch.submit([0]) == [0]  # from here on it is used to lone callers
+        gone = submit(batch, [1])
+        while not running[0]:
+            await asyncio.sleep(0.001)
+        gone.cancel()
+        others = [submit(batch, [n]) for n in (2, 3)]
+        await turns()
+        assert not any(task.done() for task in others)
+        gate.set()
+        assert await asyncio.gather(*others) == [[2], [3]]
+        assert most == [1]
+
+    within(test())
+
+
+def test_a_lone_caller_who_leaves_frees_the_place_in_the_event_loop() -> None:
+    async def test() -> None:
+        model = Model()
+        batch = batcher(model)
+        for rows in ([0], [1]):
+            task = submit(batch, rows)
+            await turns()
+            await model.finish()
+            await task
+        gone = submit(batch, [2])
+        await turns()
+        gone.cancel()
+        other = submit(batch, [3])
+        await turns()
+        await model.finish()
+        assert await other == [30]
+
+    within(test())
+
+
 def test_closing_cancels_everyone_who_waits() -> None:
     async def test() -> None:
         model = Model()

@@ -100,6 +100,25 @@ SERVICES = {
             def pid(self) -> int:
                 return os.getpid() if self.made_by == os.getpid() else 0
         """,
+    "sticky": """
+        import os, time
+        import bentoml
+
+        @bentoml.service
+        class Sticky:
+            @bentoml.api
+            def pid(self) -> int:
+                return os.getpid()
+
+            @bentoml.on_shutdown
+            def hang(self):
+                time.sleep(3600)
+
+        @bentoml.service
+        class Killed:
+            def __init__(self) -> None:
+                os.kill(os.getpid(), 9)
+        """,
     "broken": """
         import bentoml
         raise LookupError("the model of the user")
@@ -379,6 +398,21 @@ def test_a_worker_that_retires_leaves_what_all_share_alone(shop: Shop) -> None:
 
 
 # Traces and the log
+
+
+def test_a_worker_that_retires_and_does_not_end_is_killed_after_the_time_to_drain(shop: Shop) -> None:
+    running = shop.serve("sticky:Sticky", "--workers", "2", "--max-requests", "5", "--drain", "1")
+    before = running.workers()
+    for _ in range(20):
+        running.ask("/pid")
+    until(lambda: not before & running.workers())
+    assert len(running.workers()) == 2
+
+
+def test_a_worker_that_is_killed_before_it_answers_is_told_of(shop: Shop) -> None:
+    running = shop.start("sticky:Killed", "--port", "0")
+    assert running.ended() == 1
+    assert "was ended by SIGKILL before it answered: is there enough memory?" in running.said
 
 
 def test_the_trace_of_the_caller_is_that_of_the_service_and_of_the_log(two: Running) -> None:
