@@ -11,5 +11,5 @@ def down(as_json: AsJson = False) -> None:
     count = stop_everything(settings.load())
     if as_json:
         return print_json({"stopped": count})
-    out.print(f"down: {count} processes ended" if count else "nothing was running")
+    out.print(f"down: {count} processes and containers ended" if count else "nothing was running")
     return None

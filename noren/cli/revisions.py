@@ -13,11 +13,12 @@ def revisions(name: OptionalName = None, as_json: AsJson = False) -> None:
     if as_json:
         return print_json(found)
     view = control.deployment(name)
-    table = Table("revision", "bento", "replicas", "workers", "promoted", "traffic", box=None)
+    table = Table("revision", "bento", "server", "replicas", "workers", "promoted", "traffic", box=None)
     for revision in found:
         share = view.weights.get(revision.name)
         traffic = f"{share} %" if share else ""
         promoted = "yes" if revision.promoted else ""
-        table.add_row(revision.name, revision.bento, str(revision.replicas), str(revision.workers), promoted, traffic)
+        copies = str(revision.replicas), str(revision.workers)
+        table.add_row(revision.name, revision.bento, revision.server.value, *copies, promoted, traffic)
     out.print(table)
     return None
