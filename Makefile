@@ -3,7 +3,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 RUN := $(UV) run --frozen
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit down clean bench-demo bench-serve bench-report bench-images conformance
+.PHONY: help setup demo test check unit down clean bench-demo bench-serve bench-report bench-images bench-gate conformance
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ bench-demo: setup  ## seconds of each step of the demo, requests per second, mem
 # ARGS="--quick" and others: `python -m benchmarks.serve --help`.
 bench-serve: setup  ## noren-serve beside its peers: requests per second, CPU, latency, overload; 25 minutes
 	$(RUN) python -m benchmarks.serve $(ARGS)
+
+bench-gate: setup  ## how often the gate is right: slowdowns put into real services; 3 hours, may be interrupted
+	$(RUN) python -m benchmarks.gate $(ARGS)
 
 bench-images: setup  ## size of an image, seconds to make it again after a training (podman, root)
 	$(RUN) python -m benchmarks.images

@@ -234,7 +234,7 @@ def try_next(found: dict[str, Any]) -> None:
     for what, command in (
         ("first", ". .venv/bin/activate"),
         ("what is there now", "noren status"),
-        ("every verdict", "noren gate sentiment --all"),
+        ("every verdict", "noren verdict sentiment --all"),
         ("go back", "noren rollback sentiment"),
         ("ask it", f"curl {predict} -H 'content-type: application/json' -d '{{\"text\": \"...\"}}'"),
         ("the API", f"{found['api']}/docs"),

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from noren import __version__
-from noren.cli import apply, build, commands, down, gate, logs, revisions, schema, status, train, up, watch
+from noren.cli import apply, build, commands, down, gate, logs, revisions, schema, status, train, up, verdict, watch
 
 app = typer.Typer(
     help="From training to a promoted, load-tested Bento.",
@@ -40,7 +40,8 @@ _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_op
 app.command("train", rich_help_panel="From model to guests", context_settings=_PASSED_ON)(train.train)
 _add(("build", build.build), ("apply", apply.apply), panel="From model to guests")
 _add(("schema", schema.schema), panel="From model to guests")
-_add(("status", status.status), ("watch", watch.watch), ("gate", gate.gate), panel="Look")
+_add(("status", status.status), ("watch", watch.watch), ("verdict", verdict.verdict), panel="Look")
 _add(("logs", logs.logs), ("revisions", revisions.revisions), panel="Look")
 _add(("promote", commands.promote), ("abort", commands.abort), ("rollback", commands.rollback), panel="Steer")
 _add(("pause", commands.pause), ("resume", commands.resume), ("delete", commands.delete), panel="Steer")
+app.add_typer(gate.app, name="gate", rich_help_panel="Anywhere")

@@ -11,6 +11,8 @@ from noren.domain.deployment import Revision, Route
 from noren.domain.observation import Counts, GateState, Weights
 from noren.domain.verdict import Verdict
 
+Metrics = Mapping[str, Mapping[str, float]]  # model -> metric -> value
+
 
 class ReplicaState(StrEnum):
     """How a replica is."""
@@ -114,6 +116,7 @@ class GateRun:
     blue_url: str | None
     headers: Mapping[str, Mapping[str, str]]  # "green"/"blue" -> headers that reach exactly that revision
     examples: tuple[Mapping[str, object], ...] = ()  # {"path", "body"}: example requests of the service
+    metrics: Mapping[str, Metrics] = field(default_factory=dict)  # "green"/"blue" -> what training stored
 
 
 class Gate(Protocol):
@@ -200,6 +203,10 @@ class Catalog(Protocol):
 
         Raises SpecError, naming what there is, when it means none.
         """
+        ...
+
+    def metrics(self, bento: str) -> Metrics:
+        """The numbers that training stored with each of its models, by the model's name."""
         ...
 
     def examples(self, bento: str) -> tuple[Mapping[str, object], ...]:

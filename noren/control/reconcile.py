@@ -109,6 +109,9 @@ def gate_run(rollout: Rollout, drivers: Drivers) -> GateRun:
         blue_url=url if blue else None,
         headers={arm: {"x-noren-revision": revision.name} for arm, revision in arms.items()},
         examples=drivers.catalog.examples(green.bento),
+        metrics={arm: drivers.catalog.metrics(revision.bento) for arm, revision in arms.items()}
+        if green.gates.quality
+        else {},
     )
 
 

@@ -40,15 +40,46 @@ class Slo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QualityGate:
+    """Green's model beside blue's, by a number that training stored in the model's metadata."""
+
+    metric: str
+    margin: float = 0.0  # how much worse than blue green may be, in the metric's own unit
+    higher_is_better: bool = True
+    model: str | None = None  # its name; needed where several models of the Bento have the metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margins:
+    """How much worse than blue green may be: 0.15 is 15 % slower. `errors` is a difference of error rates."""
+
+    p50: float = 0.15
+    p95: float = 0.20
+    p99: float = 0.30
+    errors: float = 0.003
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadGate:
     """A Locust load test of green beside blue, with open-loop arrivals."""
 
     enabled: bool = True
     locustfile: str | None = None  # its text; None: the service's own examples are sent
-    rate: float = 20.0  # requests per second to each arm
+    rate: float = 50.0  # requests per second to each arm
     warmup: timedelta = timedelta(seconds=3)  # measured, but not counted
-    duration: timedelta = timedelta(seconds=20)
-    max_ratio: float = 1.5  # green's latency over blue's, for p50 and p95
+    duration: timedelta = timedelta(seconds=45)  # at most; what is clear sooner ends it sooner
+    margins: Margins = field(default_factory=Margins)
+    slack_ms: float = 1.0  # a difference below this is no difference, whatever the ratio
+    launch_sigma: float = 0.02  # of the log latency of one launch of the same Bento (`noren gate calibrate`)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityGate:
+    """Green's answers beside blue's to the same requests. A new model answers differently: then it only tells."""
+
+    same_model: bool = False  # a refactoring, a new dependency: answers that differ fail
+    max_share: float = 0.0  # of the answers that may differ all the same
+    ignore: tuple[str, ...] = ()  # places in the answer, like "$.model_version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +87,14 @@ class Gates:
     """The checks between green and its first guest, from cheap to dear."""
 
     smoke: bool = True
+    quality: QualityGate | None = None
     load: LoadGate = field(default_factory=LoadGate)
+    parity: ParityGate = field(default_factory=ParityGate)  # of what the load gate was answered
 
     @property
     def any(self) -> bool:
         """Whether there is a gate at all: switching all of them off takes explicit lines."""
-        return self.smoke or self.load.enabled
+        return self.smoke or self.quality is not None or self.load.enabled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +105,7 @@ class Strategy:
     step_wait: timedelta = timedelta(seconds=30)  # how long each step before 100 is watched
     bake: timedelta = timedelta(minutes=5)  # how long blue stays warm after the switch
     ready_within: timedelta = timedelta(minutes=10)  # environment, start and warm-up
-    gate_within: timedelta = timedelta(minutes=10)  # one attempt at the gate
+    gate_within: timedelta = timedelta(minutes=20)  # one attempt at the gate
     hold_within: timedelta = timedelta(hours=1)  # how long a held rollout waits for a person
     drain_within: timedelta = timedelta(seconds=30)  # how long requests in flight may take to end
 

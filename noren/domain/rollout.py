@@ -8,11 +8,13 @@ from datetime import datetime
 
 from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
 from noren.domain.deployment import Revision
+from noren.domain.evidence import ENOUGH, evidence
 from noren.domain.observation import Counts, GateState, Observation
 from noren.domain.verdict import Outcome, Verdict
 
 MAX_ATTEMPTS = 3  # an INVALID measurement is run again at most twice
 MIN_REQUESTS = 20  # fewer answers than this say nothing of an error rate
+WORSE_ODDS = 1.5  # how many times its part of the errors green may have while it shares the traffic with blue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Rollout:
     step: int = -1  # index into strategy.steps; -1: no traffic yet
     step_at: datetime | None = None
     counted_from: Counts | None = None  # the front door's counts of green before its first guest
+    step_green: Counts | None = None  # ... and of both when the step began
+    step_blue: Counts | None = None
     switched_at: datetime | None = None  # when green got all traffic
     paused: bool = False
     rushed: bool = False  # a person skips the waiting that is left
@@ -121,7 +125,7 @@ def _failed(rollout: Rollout, seen: Observation) -> str | None:
         return f"{green.name} became unhealthy"
     if rollout.held_at and not rollout.approved and seen.now >= rollout.held_at + strategy.hold_within:
         return f"nobody decided within {strategy.hold_within}"
-    return _too_many_errors(rollout, seen)
+    return _too_many_errors(rollout, seen) or _worse_than_blue(rollout, seen)
 
 
 def _failed_after_switch(rollout: Rollout, seen: Observation) -> str | None:
@@ -143,6 +147,24 @@ def _too_many_errors(rollout: Rollout, seen: Observation) -> str | None:
     if counts.requests >= MIN_REQUESTS and counts.errors > allowed:
         return f"{name} answered {counts.errors} of {counts.requests} guests with 5xx (limit {limit:.2%})"
     return None
+
+
+def _worse_than_blue(rollout: Rollout, seen: Observation) -> str | None:
+    """Whether green has more than its part of the 5xx while both serve. What hits both alike is no reason."""
+    green, blue = rollout.green, rollout.blue
+    if blue is None or rollout.step_green is None or rollout.step_blue is None:
+        return None
+    share = green.strategy.steps[rollout.step]
+    if share == 100 or dict(seen.weights) != _split(rollout, share):
+        return None  # the step has not begun, or there is nobody to compare with
+    of_green = seen.counts.get(green.name, Counts()).since(rollout.step_green)
+    of_blue = seen.counts.get(blue.name, Counts()).since(rollout.step_blue)
+    if evidence(of_green.errors, of_blue.errors, share / 100, WORSE_ODDS) < ENOUGH:
+        return None
+    return (
+        f"{green.name} answered {of_green.errors} of {of_green.requests} guests with 5xx at {share} % of the traffic, "
+        f"{blue.name} {of_blue.errors} of {of_blue.requests}"
+    )
 
 
 def _advance(rollout: Rollout, seen: Observation) -> Action:
@@ -265,7 +287,8 @@ def record(rollout: Rollout, action: Action, seen: Observation) -> Rollout:
             counted_from = rollout.counted_from or seen.counts.get(rollout.green.name, Counts())
             last = step == len(rollout.green.strategy.steps) - 1
             switched_at = now if last else None
-            return replace(rollout, step=step, step_at=now, counted_from=counted_from, switched_at=switched_at)
+            rollout = replace(rollout, step=step, step_at=now, counted_from=counted_from, switched_at=switched_at)
+            return _count_step(rollout, seen)
         case Shift(step=None) if rollout.returned_at is None:
             return replace(rollout, returned_at=now)
         case Stop(name) if rollout.failure is None and rollout.blue and name == rollout.blue.name:
@@ -276,6 +299,14 @@ def record(rollout: Rollout, action: Action, seen: Observation) -> Rollout:
             return replace(rollout, ended_at=now)
         case _:
             return rollout
+
+
+def _count_step(rollout: Rollout, seen: Observation) -> Rollout:
+    """Count from here what both answer while they share the traffic."""
+    if rollout.blue is None or rollout.switched_at:
+        return replace(rollout, step_green=None, step_blue=None)
+    green, blue = (seen.counts.get(revision.name, Counts()) for revision in (rollout.green, rollout.blue))
+    return replace(rollout, step_green=green, step_blue=blue)
 
 
 def _record_progress(rollout: Rollout, seen: Observation) -> Rollout:

@@ -1,4 +1,4 @@
-"""The gate's process: smoke, then load; ends with verdict.json in its folder.
+"""The gate's process: smoke, quality, load, parity; ends with verdict.json in its folder.
 
     python -m noren.gates.check FOLDER
 
@@ -7,7 +7,6 @@ FOLDER holds request.json. SIGTERM ends it without a verdict.
 
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import NoReturn
 
 from noren.control.ports import GateRun
 from noren.domain.verdict import Check, Outcome, Verdict, overall
-from noren.gates import files, load, smoke
+from noren.gates import files, load, parity, quality, report, smoke
+from noren.gates.conclusion import broke, conclude
 
 
 def judge(run: GateRun, folder: Path) -> Verdict:
@@ -29,37 +29,21 @@ def judge(run: GateRun, folder: Path) -> Verdict:
             _tell(group)
             if overall(group) is not Outcome.PASS:
                 break
-    except Exception as error:  # noqa: BLE001  a fault of ours must not pass anyone, nor leave the rollout waiting
-        traceback.print_exc()
-        detail = f"the gate broke: {type(error).__name__}: {error}; see {folder / files.LOG}"
-        checks.append(Check(name="gate", outcome=Outcome.INVALID, detail=detail))
-    outcome = overall(tuple(checks))
-    return Verdict(
-        revision=run.green.name,
-        attempt=run.attempt,
-        outcome=outcome,
-        reason=_reason(checks, outcome),
-        checks=tuple(checks),
-        started_at=started_at,
-        ended_at=datetime.now(UTC),
-        evidence=str(folder),
-    )
+    except Exception as error:  # noqa: BLE001  it must not leave the rollout waiting
+        checks.append(broke(error, folder))
+    return conclude(checks, revision=run.green.name, attempt=run.attempt, started_at=started_at, folder=folder)
 
 
 def _groups(run: GateRun, folder: Path) -> Iterator[tuple[Check, ...]]:
     gates = run.green.gates
     if gates.smoke:
         yield smoke.check(run)
+    if gates.quality:
+        yield (quality.check(run, gates.quality),)
     if gates.load.enabled:
         yield load.check(run, folder)
-
-
-def _reason(checks: list[Check], outcome: Outcome) -> str:
-    """What decided: the first check of that outcome, or for PASS the last and dearest."""
-    deciding = [check for check in checks if check.outcome is outcome]
-    if not deciding:
-        return "no check was asked for"
-    return deciding[-1 if outcome is Outcome.PASS else 0].detail
+        if answers := parity.check(folder, gates.parity):
+            yield (answers,)
 
 
 def _tell(checks: tuple[Check, ...]) -> None:
@@ -83,6 +67,7 @@ def main(folder: Path) -> None:
     verdict = judge(run, folder)
     if not stopped.exists():
         files.write_verdict(folder, verdict)
+        report.write(folder, verdict)
         print(f"{verdict.outcome}: {verdict.reason}", flush=True)  # noqa: T201
 
 

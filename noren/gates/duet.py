@@ -2,6 +2,12 @@
 
 A duet sends every arrival of one schedule to both arms at the same time: what happens to the machine meanwhile
 happens to both. Every single sample is kept, so a verdict can be computed again from its evidence.
+
+plan.json        what was asked
+green.rows ...   one ROW for each request of an arm, in the order in which they ended; grows while it is measured
+measured.json    everything else as of now, replaced once a second: rows beyond its counts are not yet of the record
+look-N.json      measured.json as it was when the verdict was looked for the Nth time
+answers.jsonl    what the first arrivals were answered, for parity.py
 """
 
 import json
@@ -14,10 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from noren.domain.deployment import LoadGate, Slo
 from noren.gates import files
 
-PLAN, SAMPLES, MEASURED = "plan.json", "samples.npz", "measured.json"
+PLAN, MEASURED = "plan.json", "measured.json"
 NO_ENDPOINT = -1  # a task that raised or never ended, not one request of it
+DROPPED = -2  # an arrival that was not sent, because too many were open
+ROW = np.dtype(
+    [("arrival", "<i4"), ("due_s", "<f8"), ("latency_ms", "<f8"), ("endpoint", "<i2"), ("ok", "?"), ("misrouted", "?")]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,100 +36,136 @@ class Target:
     """One arm: where it answers, and by which name the front door says so."""
 
     url: str
-    revision: str
+    revision: str = ""  # "": nobody signs the answers
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One duet."""
+    """One duet, and what its figures are held against."""
 
     targets: Mapping[str, Target]  # "green", and "blue" if there is one
     locustfile: str | None = None  # its path; None: `examples` are sent
     examples: tuple[Mapping[str, object], ...] = ()
-    rate: float  # arrivals per second
-    warmup_s: float
-    duration_s: float
-    error_rate: float  # once green can no longer stay below it, the duet ends
+    gate: LoadGate
+    slo: Slo
     seed: int
     in_flight: int = 200  # tasks of one arm at a time; an arrival beyond that is dropped, and counted
     drain_s: float = 30.0  # how long the last answers may take
+
+    @property
+    def warmup_s(self) -> float:
+        """Sent first, and not counted."""
+        return self.gate.warmup.total_seconds()
+
+    @property
+    def duration_s(self) -> float:
+        """Sent after the warm-up."""
+        return self.gate.duration.total_seconds()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
     """One arm's answers; a row each, in the order in which they ended."""
 
-    arrival: NDArray[np.int32]  # number of the arrival; the same in both arms
-    due_s: NDArray[np.float64]  # when the arrival was intended, from the end of the warm-up
-    latency_ms: NDArray[np.float64]  # from then; NaN when nothing was sent, a lower bound when nothing came
-    ok: NDArray[np.bool_]
-    endpoint: NDArray[np.int32]  # index into Measured.endpoints, or NO_ENDPOINT
-    dropped: int = 0
-    misrouted: int = 0  # answers that another revision signed
+    rows: NDArray[np.void]  # of ROW: number of the arrival, the same in both arms; seconds from the end of the
+    # warm-up when it was intended; latency from then, NaN when nothing was sent, a lower bound when nothing came;
+    # index into Measured.endpoints, NO_ENDPOINT or DROPPED; whether it was good; whether another revision signed it
     failures: Mapping[str, int] = field(default_factory=dict)  # message -> how often
 
     @property
     def requests(self) -> int:
         """Everything that was tried, failed tasks included."""
-        return len(self.ok)
+        return len(self.rows) - self.dropped
+
+    @property
+    def dropped(self) -> int:
+        """Arrivals that were not tried."""
+        return int(np.count_nonzero(self.rows["endpoint"] == DROPPED))
 
     @property
     def errors(self) -> int:
-        """How many of them failed."""
-        return int(np.count_nonzero(~self.ok))
+        """How many requests failed."""
+        return int(np.count_nonzero(~self.rows["ok"])) - self.dropped
+
+    @property
+    def misrouted(self) -> int:
+        """How many answers another revision signed."""
+        return int(np.count_nonzero(self.rows["misrouted"]))
+
+    @property
+    def known(self) -> NDArray[np.void]:
+        """Rows with a latency. Failed requests count as they lasted."""
+        known: NDArray[np.void] = self.rows[np.isfinite(self.rows["latency_ms"])]
+        return known
 
     def quantile_ms(self, q: float) -> float:
-        """Latency of the fraction `q`; NaN when nothing was answered. Failed requests count as they lasted."""
-        known = self.latency_ms[np.isfinite(self.latency_ms)]
+        """Latency of the fraction `q`; NaN when nothing was answered."""
+        known = self.known["latency_ms"]
         return float(np.quantile(known, q)) if known.size else float("nan")
 
-    def counted(self) -> "Samples":
-        """Without the warm-up."""
-        rows = self.due_s >= 0
-        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
-        return Samples(**columns, dropped=self.dropped, misrouted=self.misrouted, failures=self.failures)
+    def until(self, seconds: float) -> "Samples":
+        """Without the warm-up, and without what was due later."""
+        due_s = self.rows["due_s"]
+        return Samples(rows=self.rows[(due_s >= 0) & (due_s < seconds)], failures=self.failures)
 
-
-COLUMNS = ("arrival", "due_s", "latency_ms", "ok", "endpoint")
+    def of(self, endpoint: int) -> NDArray[np.void]:
+        """Rows of one endpoint."""
+        found: NDArray[np.void] = self.rows[self.rows["endpoint"] == endpoint]
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What a duet measured. Without `problem` there is one entry in `arms` for each target."""
+    """What a duet measured so far. Without `problem` there is one entry in `arms` for each target."""
 
     arms: Mapping[str, Samples] = field(default_factory=dict)
     endpoints: tuple[str, ...] = ()  # "POST /predict"
     arrivals: int = 0  # that came due after the warm-up
-    elapsed_s: float = 0.0  # from the first of them to the last
+    elapsed_s: float = 0.0  # from the end of the warm-up to the last of them
     generator_cpu: float = 0.0  # of one core
     dispatch_lag_p99_ms: float = 0.0  # from when an arrival was due to when its task began
     stopped: str | None = None  # why the schedule was not sent to its end
     problem: str | None = None  # why nothing could be measured
+    ended: bool = False  # nothing more comes
 
 
-def write_measured(folder: Path, measured: Measured) -> None:
-    """Write the samples, and then everything else: the second file says that the first is whole."""
-    arrays = {f"{arm}_{name}": getattr(s, name) for arm, s in measured.arms.items() for name in COLUMNS}
-    np.savez_compressed(folder / SAMPLES, allow_pickle=False, **arrays)
-    rest = asdict(measured)
-    for samples in rest["arms"].values():
-        for name in COLUMNS:
-            del samples[name]
+def append(folder: Path, arm: str, rows: list[tuple[Any, ...]]) -> None:
+    """Add rows to an arm's record."""
+    with (folder / f"{arm}.rows").open("ab") as file:
+        file.write(np.array(rows, dtype=ROW).tobytes())
+
+
+def write_measured(folder: Path, measured: Measured, counts: Mapping[str, int]) -> None:
+    """Say how things stand, with `counts` rows of each arm appended before."""
+    rest = asdict(measured) | {
+        "arms": {name: {"rows": counts[name], "failures": arm.failures} for name, arm in measured.arms.items()}
+    }
     files.write(folder / MEASURED, json.dumps(rest, indent=2).encode())
 
 
-def read_measured(folder: Path) -> Measured | None:
-    """What the generator left in the folder; None when it did not come to its end."""
-    if not (folder / MEASURED).exists():
+def read_measured(folder: Path, name: str = MEASURED) -> Measured | None:
+    """What the generator has left in the folder; None when it has not begun to send."""
+    if not (folder / name).exists():
         return None
-    rest: dict[str, Any] = json.loads((folder / MEASURED).read_bytes())
-    with np.load(folder / SAMPLES, allow_pickle=False) as arrays:
-        arms = {
-            arm: Samples(**{name: arrays[f"{arm}_{name}"] for name in COLUMNS}, **scalars)
-            for arm, scalars in rest.pop("arms").items()
-        }
+    rest: dict[str, Any] = json.loads((folder / name).read_bytes())
+    arms = {
+        arm: Samples(
+            rows=np.fromfile(folder / f"{arm}.rows", dtype=ROW, count=found["rows"]), failures=found["failures"]
+        )
+        for arm, found in rest.pop("arms").items()
+    }
     return Measured(arms=arms, endpoints=tuple(rest.pop("endpoints")), **rest)
+
+
+def look_file(number: int) -> str:
+    """Where what was seen at the look of this number is kept."""
+    return f"look-{number}.json"
+
+
+def last_look(folder: Path) -> int | None:
+    """The number of the newest look, if there was one."""
+    return max((int(file.stem.removeprefix("look-")) for file in folder.glob("look-*.json")), default=None)
 
 
 def write_plan(folder: Path, plan: Plan) -> None:

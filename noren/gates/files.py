@@ -3,7 +3,9 @@
 request.json     the GateRun; its presence says that the run was begun
 locustfile.py    the text that the deployment declares, if it does
 stopped          someone ended the run: there will be no verdict
-verdict.json     written last
+verdict.json     what it comes to
+report.html      the same with plots, for people
+...              what a duet leaves: see duet.py
 """
 
 import os

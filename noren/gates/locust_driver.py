@@ -2,14 +2,17 @@
 
     python -m noren.gates.locust_driver FOLDER PARENT
 
-reads plan.json there, prints progress, and writes samples.npz and measured.json; it ends when PARENT, a pid, does.
+reads plan.json there, prints progress, and writes what it measures (duet.py) once a second. SIGTERM ends it early and
+in order; it also ends when PARENT, a pid, does.
 
 Open loop: an arrival is sent when it is due, however many are still unanswered. Latency counts from then, or a
 server that stalls would hide the requests that were due meanwhile (coordinated omission).
 """
 
 import gc
+import json
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -25,11 +28,14 @@ from gevent.pool import Pool
 from locust import User
 
 from noren.gates.duet import (
+    DROPPED,
     NO_ENDPOINT,
+    ROW,
     Measured,
     Plan,
     Samples,
     Target,
+    append,
     read_plan,
     write_measured,
 )
@@ -46,12 +52,15 @@ from noren.gates.locust_users import (
     make_environment,
     place,
 )
+from noren.gates.parity import ANSWERS
 
 REVISION_HEADER = "x-noren-revision"
-_PROGRESS_EVERY_S = 2.0
-_HOPELESS_ERRORS = 10  # fewer do not end a duet early
+_WRITE_EVERY_S = 1.0
+_PROGRESS_EVERY = 5  # writings
 _MAX_MESSAGES = 20  # different failure messages that are kept for each arm
 _LEAVE_WITHIN_S = 2.0
+_KEPT_ANSWERS = 1000  # of each arm
+_LONGEST_ANSWER = 65_536  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,18 +94,19 @@ class Arm:
     crew: Crew
     pool: Pool
     flights: set[Flight] = field(default_factory=set)
-    rows: list[tuple[int, float, float, bool, int]] = field(default_factory=list)
+    rows: list[tuple[int, float, float, int, bool, bool]] = field(default_factory=list)  # since the last writing
+    written: int = 0
+    answers: list[str] = field(default_factory=list)  # lines of answers.jsonl since the last writing
     requests: int = 0
-    errors: int = 0  # after the warm-up, as are the next two
-    dropped: int = 0
+    errors: int = 0  # after the warm-up
     failures: Counter[str] = field(default_factory=Counter)
-    misrouted: int = 0
 
-    def note(self, flight: Flight, latency_ms: float, endpoint: int, failure: str | None) -> None:
+    def note(
+        self, arrival: Arrival, latency_ms: float, endpoint: int, failure: str | None, *, misrouted: bool = False
+    ) -> None:
         """Keep one sample."""
-        arrival = flight.arrival
-        self.rows.append((arrival.number, arrival.due_s, latency_ms, failure is None, endpoint))
-        if arrival.due_s < 0:
+        self.rows.append((arrival.number, arrival.due_s, latency_ms, endpoint, failure is None, misrouted))
+        if arrival.due_s < 0 or endpoint == DROPPED:
             return
         self.requests += 1
         if failure is not None:
@@ -104,26 +114,23 @@ class Arm:
             known = failure in self.failures or len(self.failures) < _MAX_MESSAGES
             self.failures[failure if known else "other"] += 1
 
-    def samples(self) -> Samples:
-        """All of them as arrays."""
-        arrival, due_s, latency_ms, ok, endpoint = zip(*self.rows, strict=True) if self.rows else [()] * 5
-        return Samples(
-            arrival=np.array(arrival, dtype=np.int32),
-            due_s=np.array(due_s, dtype=np.float64),
-            latency_ms=np.array(latency_ms, dtype=np.float64),
-            ok=np.array(ok, dtype=np.bool_),
-            endpoint=np.array(endpoint, dtype=np.int32),
-            dropped=self.dropped,
-            misrouted=self.misrouted,
-            failures=dict(self.failures),
-        )
+    def write(self, folder: Path) -> None:
+        """Append what is new to the arm's record."""
+        rows, self.rows = self.rows, []
+        if self.answers:
+            with (folder / ANSWERS).open("a") as file:
+                file.writelines(self.answers)
+            self.answers.clear()
+        append(folder, self.name, rows)  # also when there are none: whoever reads expects the file
+        self.written += len(rows)
 
 
 class Duet:
     """Sends the schedule, and listens to what Locust reports of each request."""
 
-    def __init__(self, plan: Plan, cast: Cast, locustfile: Path) -> None:
-        self.plan, self.cast, self.locustfile = plan, cast, locustfile
+    def __init__(self, plan: Plan, cast: Cast, folder: Path) -> None:
+        self.plan, self.cast, self.folder = plan, cast, folder
+        self.locustfile = Path(plan.locustfile or "examples")
         self.rng = np.random.default_rng(plan.seed)
         self.picks = Picks(cast.users, self.rng)
         environment: Any = make_environment(cast.users)
@@ -134,51 +141,50 @@ class Duet:
         }
         self.environment = environment
         self.due_s = schedule(plan, self.rng)
-        self.planned = int(np.count_nonzero(self.due_s >= 0))
         self.endpoints: dict[str, int] = {}
+        self.kept: Counter[str] = Counter()  # answers of each arm
         self.lags_ms: list[float] = []
         self.stopped: str | None = None
         self.sent = 0  # arrivals after the warm-up
         self.began = 0.0  # the end of the warm-up on this process's clock
         self.sent_s = -plan.warmup_s  # due time of the last arrival that was sent
+        self.wall = self.cpu = 0.0  # when counting began
 
-    def run(self) -> Measured:
+    def run(self) -> None:
         """The whole duet."""
         self.environment.events.test_start.fire(environment=self.environment)
         # What is loaded by now stays: a full collection of Locust's objects would stop the generator for tens of ms.
         gc.collect()
         gc.freeze()
         reporter = gevent.spawn(self._report)
-        cpu = self._send()
+        self._send()
+        busy = self._busy()
         self._drain()
         reporter.kill()
-        print(self._progress(), flush=True)  # noqa: T201
         self.environment.events.test_stop.fire(environment=self.environment)
         for arm in self.arms.values():
             arm.crew.leave(_LEAVE_WITHIN_S)
-        return Measured(
-            arms={name: arm.samples() for name, arm in self.arms.items()},
-            endpoints=tuple(self.endpoints),
-            arrivals=self.sent,
-            elapsed_s=max(self.sent_s, 0.0),
-            generator_cpu=cpu,
-            dispatch_lag_p99_ms=float(np.quantile(self.lags_ms, 0.99)) if self.lags_ms else 0.0,
-            stopped=self.stopped,
-        )
+        self._write(busy, ended=True)
+        print(self._progress(), flush=True)  # noqa: T201
+
+    def stop(self, reason: str) -> None:
+        """Send nothing more."""
+        self.stopped = self.stopped or reason
 
     # Sending
 
-    def _send(self) -> float:
-        """Send each arrival when it is due. Returns the CPU time used, as a fraction of one core."""
+    def _send(self) -> None:
+        """Send each arrival when it is due."""
         self.began = time.perf_counter() + self.plan.warmup_s
-        wall, cpu = time.perf_counter(), time.process_time()
+        self._count_from_here()
         warm = True
         for number, due_s in enumerate(self.due_s):
             if warm and due_s >= 0:
-                wall, cpu, warm = time.perf_counter(), time.process_time(), False
+                self._count_from_here()
+                warm = False
             due_at = self.began + due_s
             gevent.sleep(max(due_at - time.perf_counter(), 0))  # 0 lets the answers in when we are late
-            if self.stopped or self._hopeless():
+            if self.stopped:
                 break
             user, task = self.picks.next()
             seed = int(self.rng.integers(2**32))
@@ -187,11 +193,17 @@ class Duet:
                 self._dispatch(self.arms[name], arrival)
             self.sent_s = float(due_s)
             self.sent += int(due_s >= 0)
-        return (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9)
+
+    def _count_from_here(self) -> None:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def _busy(self) -> float:
+        """CPU time used since counting began, as a fraction of one core."""
+        return (time.process_time() - self.cpu) / max(time.perf_counter() - self.wall, 1e-9)
 
     def _dispatch(self, arm: Arm, arrival: Arrival) -> None:
         if arm.pool.full():
-            arm.dropped += arrival.due_s >= 0
+            arm.note(arrival, float("nan"), DROPPED, "dropped")
             return
         arm.pool.spawn(self._fly, arm, arrival)
 
@@ -206,12 +218,12 @@ class Duet:
             member.run(arrival.task, flight)
             arm.crew.give(member)
         except locust.exception.StopTest as error:
-            self.stopped = f"the locustfile stopped the test: {error}"
+            self.stop(f"the locustfile stopped the test: {error}")
         except gevent.GreenletExit:
             return
         except Exception as error:  # noqa: BLE001  whatever a task raises is its failure; its user is not used again
             failure = f"{describe(error)} ({place(error, self.locustfile)})"
-            arm.note(flight, float("nan"), NO_ENDPOINT, failure)
+            arm.note(arrival, float("nan"), NO_ENDPOINT, failure)
         arm.flights.discard(flight)
 
     def _drain(self) -> None:
@@ -224,18 +236,8 @@ class Duet:
         for arm in self.arms.values():
             for flight in () if self.stopped else arm.flights:
                 lasted_ms = (now - flight.arrival.due_at) * 1000
-                arm.note(flight, lasted_ms, NO_ENDPOINT, f"no answer {within_s:.0f} s after the last arrival")
+                arm.note(flight.arrival, lasted_ms, NO_ENDPOINT, f"no answer {within_s:.0f} s after the last arrival")
             arm.pool.kill(timeout=_LEAVE_WITHIN_S)
-
-    def _hopeless(self) -> bool:
-        """Whether green stays over its limit even if everything that is still to come succeeds."""
-        green = self.arms["green"]
-        failed = green.errors + green.dropped
-        each = max(1.0, green.requests * len(self.arms) / max(len(self.lags_ms), 1))
-        if failed < _HOPELESS_ERRORS or failed <= self.plan.error_rate * self.planned * each:
-            return False
-        self.stopped = f"green had {failed} failures by then"
-        return True
 
     # Listening
 
@@ -260,14 +262,54 @@ class Duet:
         label = f"{request_type} {name.removeprefix(urlsplit(arm.target.url).path)}"
         endpoint = self.endpoints.setdefault(label, len(self.endpoints))
         failure = None if exception is None else f"{label}: {describe(exception)}"
-        arm.note(flight, response_time + waited_ms, endpoint, failure)
         signed = (getattr(response, "headers", None) or {}).get(REVISION_HEADER)
-        arm.misrouted += signed is not None and signed != arm.target.revision
+        misrouted = bool(arm.target.revision) and signed is not None and signed != arm.target.revision
+        arm.note(flight.arrival, response_time + waited_ms, endpoint, failure, misrouted=misrouted)
+        if failure is None and len(self.arms) > 1 and flight.arrival.due_s >= 0 and self.kept[arm.name] < _KEPT_ANSWERS:
+            self._keep(arm, flight, response)
+
+    def _keep(self, arm: Arm, flight: Flight, response: Any) -> None:
+        """Keep an answer for the parity check."""
+        content = getattr(response, "content", None)
+        if isinstance(content, str):
+            content = content.encode()
+        if not isinstance(content, bytes) or len(content) > _LONGEST_ANSWER:
+            return
+        self.kept[arm.name] += 1
+        answer = {
+            "arm": arm.name,
+            "arrival": flight.arrival.number,
+            "number": flight.requests,
+            "body": content.decode(errors="replace"),
+        }
+        arm.answers.append(json.dumps(answer) + "\n")
 
     def _report(self) -> None:
+        count = 0
         while True:
-            gevent.sleep(_PROGRESS_EVERY_S)
-            print(self._progress(), flush=True)  # noqa: T201
+            gevent.sleep(_WRITE_EVERY_S)
+            self._write(self._busy(), ended=False)
+            count += 1
+            if count % _PROGRESS_EVERY == 0:
+                print(self._progress(), flush=True)  # noqa: T201
+
+    def _write(self, busy: float, *, ended: bool) -> None:
+        for arm in self.arms.values():
+            arm.write(self.folder)
+        measured = Measured(
+            arms={
+                name: Samples(rows=np.empty(0, dtype=ROW), failures=dict(arm.failures))
+                for name, arm in self.arms.items()
+            },
+            endpoints=tuple(self.endpoints),
+            arrivals=self.sent,
+            elapsed_s=max(self.sent_s, 0.0),
+            generator_cpu=busy,
+            dispatch_lag_p99_ms=float(np.quantile(self.lags_ms, 0.99)) if self.lags_ms else 0.0,
+            stopped=self.stopped,
+            ended=ended,
+        )
+        write_measured(self.folder, measured, {name: arm.written for name, arm in self.arms.items()})
 
     def _progress(self) -> str:
         counts = [f"{arm.name} {arm.requests} requests, {arm.errors} errors" for arm in self.arms.values()]
@@ -281,25 +323,27 @@ def schedule(plan: Plan, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[n
     A Poisson process, given how many arrivals it has: then they are uniform (Ross, Stochastic Processes, 2.3).
     So every run at the same rate has the same number of samples.
     """
-    warm = rng.uniform(-plan.warmup_s, 0, round(plan.rate * plan.warmup_s))
-    counted = rng.uniform(0, plan.duration_s, round(plan.rate * plan.duration_s))
+    warm = rng.uniform(-plan.warmup_s, 0, round(plan.gate.rate * plan.warmup_s))
+    counted = rng.uniform(0, plan.duration_s, round(plan.gate.rate * plan.duration_s))
     return np.sort(np.concatenate([warm[warm < 0], counted]))
 
 
-def measure(plan: Plan) -> Measured:
+def measure(plan: Plan, folder: Path) -> None:
     """Carry the plan out."""
-    locustfile = Path(plan.locustfile or "examples")
     try:
-        cast = load_cast(locustfile) if plan.locustfile else example_cast(plan.examples)
+        cast = load_cast(Path(plan.locustfile)) if plan.locustfile else example_cast(plan.examples)
     except UnusableLocustfile as error:
-        return Measured(problem=str(error))
-    return Duet(plan, cast, locustfile).run()
+        write_measured(folder, Measured(problem=str(error), ended=True), {})
+        return
+    duet = Duet(plan, cast, folder)
+    gevent.signal_handler(signal.SIGTERM, duet.stop, "the gate has seen enough")
+    duet.run()
 
 
 def main(folder: Path, parent: int) -> None:
     """Measure what plan.json asks for, as long as the process that asked lives."""
     gevent.spawn(_end_with, parent)
-    write_measured(folder, measure(read_plan(folder)))
+    measure(read_plan(folder), folder)
     # Sockets and threads of a locustfile must not keep the process: everything of value is written.
     sys.stdout.flush()
     os._exit(0)

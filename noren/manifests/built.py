@@ -1,5 +1,6 @@
 """Built Bentos, read from the BentoML store on disk."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from noren.control.ports import Metrics
 from noren.domain.errors import DriverError, SpecError
 from noren.manifests.examples import example
 
@@ -35,15 +37,39 @@ class BentoStore:
 
     def examples(self, bento: str) -> tuple[Mapping[str, object], ...]:
         """See Catalog. Routes with files or streams as input have no JSON example and are left out."""
+        routes = (self._manifest(bento).get("schema") or {}).get("routes") or []
+        return tuple(made for route in routes if (made := _request(route)))
+
+    def metrics(self, bento: str) -> Metrics:
+        """See Catalog. A model that is no longer in the store has none."""
+        manifest = self._manifest(bento)
+        services = manifest.get("services") or []
+        listed = [*(manifest.get("models") or []), *(model for s in services for model in s.get("models") or [])]
+        return {tag.partition(":")[0]: self._metadata(tag) for model in listed if (tag := str(model.get("tag") or ""))}
+
+    def _metadata(self, model: str) -> dict[str, float]:
+        name, _, version = model.partition(":")
+        if not (_NAME.fullmatch(name) and _NAME.fullmatch(version)):
+            return {}
+        try:
+            stored = yaml.safe_load((self.folder.parent / "models" / name / version / "model.yaml").read_text())
+        except (OSError, yaml.YAMLError):
+            return {}
+        found = (stored.get("metadata") if isinstance(stored, dict) else None) or {}
+        return {
+            str(key): float(value)
+            for key, value in found.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
+
+    def _manifest(self, bento: str) -> Any:
         name, _, version = bento.partition(":")
         try:
-            manifest = yaml.safe_load((self.folder / name / version / "bento.yaml").read_text())
+            return yaml.safe_load((self.folder / name / version / "bento.yaml").read_text())
         except OSError as error:
             raise DriverError(
                 f"bento {bento!r} is not in the BentoML store {self.folder.parent} any more", fix="build it again"
             ) from error
-        routes = (manifest.get("schema") or {}).get("routes") or []
-        return tuple(made for route in routes if (made := _request(route)))
 
     def _names(self) -> list[str]:
         return sorted(f.name for f in self.folder.iterdir()) if self.folder.is_dir() else []

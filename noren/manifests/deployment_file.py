@@ -27,6 +27,10 @@ _LONGEST_S = 366 * 86400.0
 _UNITS_BYTES = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "K": 10**3, "k": 10**3, "M": 10**6, "G": 10**9}
 _LEAST_BYTES, _MOST_BYTES = 16 * 2**20, 2**50
 _MAX_LOCUSTFILE_BYTES = 1_000_000
+_MODES = {
+    "quick": domain.LoadGate(),
+    "full": domain.LoadGate(duration=timedelta(minutes=10), margins=domain.Margins(p50=0.10, p95=0.12, p99=0.15)),
+}
 
 
 def _duration(value: object) -> object:
@@ -80,11 +84,13 @@ Memory = Annotated[
 Text = Annotated[str, BeforeValidator(_text)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a file: an unknown field is a mistake."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Route(_Part):
+class Route(Part):
     """Where guests find the deployment at the front door."""
 
     prefix: str | None = Field(
@@ -95,7 +101,7 @@ class Route(_Part):
     )
 
 
-class Slo(_Part):
+class Slo(Part):
     """Absolute limits that every revision must keep."""
 
     p50_ms: float | None = Field(None, gt=0, description="median latency in milliseconds")
@@ -104,47 +110,93 @@ class Slo(_Part):
     error_rate: float = Field(0.01, ge=0, le=1, description="largest fraction of requests that may fail")
 
 
-class Resources(_Part):
+class Resources(Part):
     """Limits of each replica; without a line, none. Containers are held to them, plain processes cannot be."""
 
     cpu: float | None = Field(None, ge=0.01, le=1024, description="cores, 0.5 is half of one")
     memory: Memory | None = Field(None, description="as Kubernetes writes it: Ki Mi Gi, K M G, or bytes")
 
 
-class LoadGate(_Part):
-    """The Locust load test of green beside blue."""
+class QualityGate(Part):
+    """Green's model beside blue's. Training stores the metric in the metadata of the model."""
+
+    metric: str = Field(min_length=1, max_length=100, description="its name in the model's metadata, like `auc`")
+    margin: float = Field(0.0, ge=0, description="how much worse than blue's green's may be, in its own unit")
+    higher_is_better: bool = Field(True, description="`off` for errors and losses")
+    model: str | None = Field(None, description="name of the model, where several of the Bento have the metric")
+
+
+class Margins(Part):
+    """How much worse than blue green may be. What cannot be told from worse is not promoted either."""
+
+    p50: float = Field(0.15, gt=0, le=10, description="largest part by which the median may be slower: 0.15 is 15 %")
+    p95: float = Field(0.20, gt=0, le=10, description="the same of the 95th percentile")
+    p99: float = Field(0.30, gt=0, le=10, description="the same of the 99th percentile")
+    errors: float = Field(0.003, gt=0, le=1, description="by how much the fraction of failed requests may be larger")
+
+
+class LoadGate(Part):
+    """The Locust load test of green beside blue: short, or (`mode: full`) long, with smaller margins."""
 
     locustfile: str | None = Field(
         None, description="a Locust file, relative to this file; default: the service's own example requests"
     )
-    rate: float = Field(20.0, gt=0, le=10_000, description="requests per second to each of blue and green")
+    mode: Literal["quick", "full"] = Field(
+        "quick", description="quick: 45 s and margins of 15, 20 and 30 %; full: 10 minutes and 10, 12 and 15 %"
+    )
+    rate: float = Field(50.0, gt=0, le=10_000, description="requests per second to each of blue and green")
     warmup: Duration = Field(timedelta(seconds=3), description="sent first and not counted")
-    duration: Duration = Field(timedelta(seconds=20), description="how long is measured")
-    max_ratio: float = Field(1.5, gt=1, description="largest ratio of green's p50 and p95 to blue's")
+    duration: Duration | None = Field(
+        None, description="how long is measured at most; default by mode. What is clear sooner ends it sooner"
+    )
+    margins: Margins | None = Field(None, description="default by mode")
+    slack_ms: float = Field(1.0, ge=0, description="a difference below this is none, whatever the ratio")
 
     @field_validator("duration")
     @classmethod
-    def _long_enough(cls, value: timedelta) -> timedelta:
-        if value < timedelta(seconds=1):
+    def _long_enough(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and value < timedelta(seconds=1):
             raise ValueError("a load test shorter than 1s measures nothing")
         return value
 
+    def as_domain(self, locustfile: str | None = None) -> domain.LoadGate:
+        """With what the mode says where nothing else is said; `locustfile` is its text."""
+        preset = _MODES[self.mode]
+        return domain.LoadGate(
+            locustfile=locustfile,
+            rate=self.rate,
+            warmup=self.warmup,
+            duration=self.duration or preset.duration,
+            margins=domain.Margins(**self.margins.model_dump()) if self.margins else preset.margins,
+            slack_ms=self.slack_ms,
+        )
 
-class Gates(_Part):
+
+class ParityGate(Part):
+    """Green's answers beside blue's to the same requests of the load test."""
+
+    same_model: bool = Field(False, description="the model is the same: answers that differ fail")
+    max_share: float = Field(0.0, ge=0, le=1, description="fraction of the answers that may differ all the same")
+    ignore: tuple[str, ...] = Field((), description='places that always differ, like "$.model_version"')
+
+
+class Gates(Part):
     """What green must pass before its first guest. Each is switched off only by its own line."""
 
     smoke: bool = Field(True, description="the service's examples answer; bad input gets no 5xx")
+    quality: QualityGate | None = Field(None, description="the model's metric beside blue's; without it, not asked")
     load: LoadGate | Literal[False] = Field(default_factory=LoadGate, description="the load test; `off` skips it")
+    parity: ParityGate = Field(default_factory=ParityGate)
 
 
-class Strategy(_Part):
+class Strategy(Part):
     """How traffic moves, and how long each state may last."""
 
     steps: tuple[int, ...] = Field((10, 50, 100), description="per cent of traffic on green, rising, to 100")
     step_wait: Duration = Field(timedelta(seconds=30), description="how long each step is watched")
     bake: Duration = Field(timedelta(minutes=5), description="how long blue stays warm after the switch")
     ready_within: Duration = Field(timedelta(minutes=10), description="environment, start and warm-up")
-    gate_within: Duration = Field(timedelta(minutes=10), description="one attempt at the gates")
+    gate_within: Duration = Field(timedelta(minutes=20), description="one attempt at the gates")
     hold_within: Duration = Field(timedelta(hours=1), description="how long a held rollout waits for a person")
     drain_within: Duration = Field(timedelta(seconds=30), description="how long open requests may take to end")
 
@@ -157,7 +209,7 @@ class Strategy(_Part):
         return steps
 
 
-class DeploymentFile(_Part):
+class DeploymentFile(Part):
     """A deployment: which Bento, how many copies, where guests find it, and what must hold for a new version."""
 
     model_config = ConfigDict(title="Noren deployment")
@@ -212,7 +264,12 @@ class DeploymentFile(_Part):
                 prefix=self.route.prefix or f"/{self.name}", host=self.route.host or f"{self.name}.localhost"
             ),
             slo=domain.Slo(**self.slo.model_dump()),
-            gates=domain.Gates(smoke=self.gates.smoke, load=self._load_gate(locustfile)),
+            gates=domain.Gates(
+                smoke=self.gates.smoke,
+                quality=domain.QualityGate(**self.gates.quality.model_dump()) if self.gates.quality else None,
+                load=self._load_gate(locustfile),
+                parity=domain.ParityGate(**self.gates.parity.model_dump()),
+            ),
             strategy=domain.Strategy(**self.strategy.model_dump()),
         )
 
@@ -220,10 +277,10 @@ class DeploymentFile(_Part):
         load = self.gates.load
         if load is False:
             return domain.LoadGate(enabled=False)
-        return domain.LoadGate(**load.model_dump() | {"locustfile": locustfile})
+        return load.as_domain(locustfile)
 
 
-class Request(_Part):
+class Request(Part):
     """What is sent to the API: the deployment file, and the text of the file that it names."""
 
     spec: DeploymentFile
@@ -236,11 +293,11 @@ class Request(_Part):
 
 def read(path: Path) -> Request:
     """Read and check one file. Raises SpecError, naming file, line and field."""
-    node, document = _parse(path)
+    node, document = parse(path)
     try:
         spec = DeploymentFile.model_validate(document)
     except ValidationError as error:
-        raise _explain(path, node, error) from error
+        raise explain(path, node, error) from error
     named = spec.gates.load.locustfile if spec.gates.load else None
     if named is None:
         return Request(spec=spec)
@@ -259,7 +316,8 @@ def read_all(paths: Sequence[Path]) -> list[Request]:
     return [read(file) for file in files]
 
 
-def _parse(path: Path) -> tuple[yaml.Node | None, object]:
+def parse(path: Path) -> tuple[yaml.Node | None, object]:
+    """A YAML file's nodes, which know their lines, and its content. Raises SpecError."""
     try:
         text = path.read_text()
         return yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
@@ -298,7 +356,7 @@ def _locustfile(where: str, path: Path) -> str:
     return text
 
 
-def _explain(path: Path, node: yaml.Node | None, error: ValidationError) -> SpecError:
+def explain(path: Path, node: yaml.Node | None, error: ValidationError) -> SpecError:
     """Every mistake on a line of its own: file:line: field: what is wrong."""
     lines = []
     for one in error.errors():

@@ -34,7 +34,7 @@ VERBS = [
     "schema",
     "status",
     "watch",
-    "gate",
+    "verdict",
     "logs",
     "revisions",
     "promote",
@@ -43,6 +43,7 @@ VERBS = [
     "pause",
     "resume",
     "delete",
+    "gate",
 ]
 
 
@@ -136,7 +137,7 @@ def test_wrong_arguments_are_2(monkeypatch: pytest.MonkeyPatch, argv: list[str])
     assert exit_code(monkeypatch, *argv) == 2
 
 
-@pytest.mark.parametrize("verb", ["status", "watch", "gate", "logs", "revisions", "promote", "abort", "pause"])
+@pytest.mark.parametrize("verb", ["status", "watch", "verdict", "logs", "revisions", "promote", "abort", "pause"])
 def test_without_a_control_plane_every_verb_says_how_to_start_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: socket.socket, verb: str
 ) -> None:

@@ -17,7 +17,7 @@ from noren.api.schemas import (
     StatusView,
     VerdictView,
 )
-from noren.cli import gate, logs, status, watch
+from noren.cli import logs, status, verdict, watch
 from noren.client import Client
 from noren.control.ports import ReplicaState
 from noren.domain.verdict import Outcome
@@ -108,12 +108,12 @@ def test_what_looks_like_markup_is_printed_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    for verb in (status, gate):
+    for verb in (status, verdict):
         monkeypatch.setattr(verb, "client", Answers().client)
         monkeypatch.setattr(verb, "out", Console(width=200, highlight=False))
     status.status()
     assert capsys.readouterr().out.count(MARKUP) == 3  # rollout, replica, verdict
-    gate.gate("shop")
+    verdict.verdict("shop")
     assert capsys.readouterr().out.count(MARKUP) == 2  # detail and evidence
 
     monkeypatch.setattr(watch, "out", Console(width=200, highlight=False, force_terminal=True))

@@ -9,7 +9,7 @@ import pytest
 
 from noren.control.ports import Event, Memory
 from noren.domain.commands import Deployment
-from noren.domain.deployment import Gates, LoadGate, Resources, Revision, Route, Server, Slo, Strategy
+from noren.domain.deployment import Gates, LoadGate, Margins, Resources, Revision, Route, Server, Slo, Strategy
 from noren.domain.errors import NotFound, Stale
 from noren.domain.observation import Counts
 from noren.domain.rollout import Rollout
@@ -39,7 +39,9 @@ REVISION = Revision(
             rate=0.1,
             warmup=timedelta(milliseconds=1),
             duration=timedelta(days=2, microseconds=3),
-            max_ratio=1.1,
+            margins=Margins(p50=0.01, p95=0.5, p99=9, errors=0.5),
+            slack_ms=0,
+            launch_sigma=0.5,
         ),
     ),
     strategy=Strategy(
@@ -80,6 +82,8 @@ ROLLOUT = Rollout(
     step=1,
     step_at=NOON + timedelta(seconds=5),
     counted_from=Counts(requests=10**12, errors=3),
+    step_green=Counts(requests=1, errors=1),
+    step_blue=Counts(requests=2, errors=0),
     switched_at=NOON + timedelta(seconds=6),
     paused=True,
     rushed=True,

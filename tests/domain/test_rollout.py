@@ -165,6 +165,34 @@ def test_errors_of_guests_fail_the_rollout_and_those_before_its_first_guest_do_n
     assert isinstance(decide(shifting, seen(on_green=10, counts=many)), Fail)
 
 
+def test_a_green_with_more_than_its_part_of_the_errors_is_undone_though_it_keeps_its_limit() -> None:
+    before = replace(
+        seen(on_green=0), counts={GREEN.name: Counts(requests=7), BLUE.name: Counts(requests=50, errors=9)}
+    )
+    shifting = record(passed(), Shift({GREEN.name: 10, BLUE.name: 90}, 0), before)
+
+    def after(green: int, blue: int, on_green: int = 10) -> Action:
+        counts = {
+            GREEN.name: Counts(requests=7 + 1000, errors=green),
+            BLUE.name: Counts(requests=50 + 9000, errors=9 + blue),
+        }
+        return decide(shifting, replace(seen(on_green=on_green), counts=counts))
+
+    said = "shop-2 answered 8 of 1000 guests with 5xx at 10 % of the traffic, shop-1 1 of 9000"
+    assert after(8, 1) == Fail(said)
+    assert isinstance(after(8, 80), Wait)  # what hits both alike is not green's doing
+    assert isinstance(after(1, 0), Wait)
+    assert after(8, 1, on_green=0) == Shift({GREEN.name: 10, BLUE.name: 90}, 0)  # they do not share the traffic yet
+
+
+def test_each_step_is_counted_anew_and_the_last_one_has_nobody_to_be_compared_with() -> None:
+    counts = {GREEN.name: Counts(requests=100, errors=1), BLUE.name: Counts(requests=900)}
+    at_50 = record(passed(step=0), Shift({GREEN.name: 50, BLUE.name: 50}, 1), replace(seen(on_green=10), counts=counts))
+    assert (at_50.step_green, at_50.step_blue) == (counts[GREEN.name], counts[BLUE.name])
+    at_100 = record(at_50, Shift({GREEN.name: 100}, 2), replace(seen(on_green=50), counts=counts))
+    assert (at_100.step_green, at_100.step_blue) == (None, None)
+
+
 def test_counters_that_were_reset_count_from_zero() -> None:
     assert Counts(requests=5, errors=1).since(Counts(requests=100, errors=0)) == Counts(requests=5, errors=1)
 
@@ -273,6 +301,8 @@ def rollouts(draw: st.DrawFn) -> Rollout:
         step=step,
         step_at=draw(_times),
         counted_from=draw(st.none() | st.just(Counts())),
+        step_green=draw(st.none() | st.just(Counts())),
+        step_blue=draw(st.none() | st.just(Counts())),
         switched_at=NOON if last else None,
         rushed=draw(_maybe),
         superseded_by=draw(st.none() | st.just(3)),
@@ -301,7 +331,7 @@ def worlds(draw: st.DrawFn) -> Observation:
         broken={GREEN.name: "it crashes"} if draw(_maybe) else {},
         weights=weights,
         in_flight={GREEN.name: draw(st.integers(0, 2)), BLUE.name: draw(st.integers(0, 2))},
-        counts={GREEN.name: draw(_counts)},
+        counts={GREEN.name: draw(_counts), BLUE.name: draw(_counts)},
         gate=draw(_gate_states),
     )
 

@@ -253,12 +253,12 @@ def test_a_bento_that_dies_at_the_first_request_never_gets_a_guest(serving: Hous
 
 @pytest.mark.quiet
 def test_a_bento_that_is_much_slower_fails_the_load_gate(serving: House) -> None:
-    load = {"rate": 12, "warmup": "0s", "duration": "2s"}
+    load = {"rate": 30, "warmup": "0s", "duration": "12s"}
 
     said = serving.apply("echo:slow", "--wait", expect=1, gates={"load": load}).out
 
     assert "failed its gate: " in said
-    verdict = serving.run("gate", "echo", "--json").json[-1]
+    verdict = serving.run("verdict", "echo", "--json").json[-1]
     assert verdict["outcome"] == "FAIL"
     assert [check["name"] for check in verdict["checks"] if check["outcome"] == "FAIL"] != []
     serving.until(serving.settled)

@@ -25,7 +25,8 @@ class Summarizer:
 DEPLOYMENT = """
 name: summarizer
 bento: summarizer:latest
-gates: {load: {duration: 2s, warmup: 500ms}}
+slo: {error_rate: 0.05}
+gates: {load: {duration: 3s, warmup: 500ms}}
 strategy: {step_wait: 1s, bake: 1s}
 """
 
@@ -76,5 +77,5 @@ def test_an_unknown_project_is_built_rolled_out_and_stopped(run: Run, tmp_path: 
     run("noren", "up")
     assert "built summarizer:" in run("noren", "build", ".")
     assert "summarizer-1 done" in run("noren", "apply", "summarizer.yaml", "--wait")
-    assert "PASS" in run("noren", "gate")
+    assert "PASS" in run("noren", "verdict")
     assert "<front door>/summarizer" in run("noren", "status")

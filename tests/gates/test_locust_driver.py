@@ -20,9 +20,9 @@ import pytest
 
 from noren.control.ports import GateRun
 from noren.domain.deployment import Gates, LoadGate, Revision, Route, Slo
-from noren.domain.verdict import Check, Outcome
+from noren.domain.verdict import Check, Outcome, overall
 from noren.gates import files, load
-from noren.gates.duet import Measured, Plan, Target, read_measured, write_plan
+from noren.gates.duet import Measured, Plan, Samples, Target, read_measured, write_plan
 
 pytestmark = [pytest.mark.e2e, pytest.mark.quiet]
 
@@ -60,10 +60,8 @@ def measure(
     plan: dict[str, Any] = {
         "targets": {arm: target(url, arm) for arm in arms},
         "locustfile": str(path) if locustfile is not None else None,
-        "rate": rate,
-        "warmup_s": 0.3,
-        "duration_s": duration_s,
-        "error_rate": 0.01,
+        "gate": LoadGate(rate=rate, warmup=timedelta(seconds=0.3), duration=timedelta(seconds=duration_s)),
+        "slo": Slo(error_rate=0.01),
         "seed": 7,
         "drain_s": 5.0,
     }
@@ -75,20 +73,33 @@ def measure(
     return found
 
 
+def counted(samples: Samples) -> Samples:
+    """Without the warm-up."""
+    return samples.until(1e9)
+
+
 def target(url: str, arm: str) -> Target:
     revision = f"tea-{arm}"
     return Target(url=f"{url}/tea", revision=revision, headers={"x-noren-revision": revision})
 
 
-def run_of(url: str, *, locustfile: str | None, examples: tuple[Mapping[str, object], ...] = ()) -> GateRun:
+def with_blue(run: GateRun) -> GateRun:
+    blue = replace(run.green, number=1, bento="tea:a")
+    headers = {**run.headers, "blue": {"x-noren-revision": "tea-1"}}
+    return replace(run, blue=blue, blue_url=run.green_url, headers=headers)
+
+
+def run_of(
+    url: str, *, locustfile: str | None, examples: tuple[Mapping[str, object], ...] = (), duration_s: float = 8
+) -> GateRun:
     gate = LoadGate(
         locustfile=None if locustfile is None else dedent(locustfile),
         rate=40,
         warmup=timedelta(seconds=0.2),
-        duration=timedelta(seconds=1),
+        duration=timedelta(seconds=duration_s),
     )
     route = Route(prefix="/tea", host="tea.localhost")
-    gates, slo = Gates(load=gate), Slo(error_rate=0.01)
+    gates, slo = Gates(load=gate), Slo(error_rate=0.05)
     green = Revision(deployment="tea", number=2, bento="tea:b", route=route, gates=gates, slo=slo)
     return GateRun(
         name="tea-2-1",
@@ -102,10 +113,10 @@ def run_of(url: str, *, locustfile: str | None, examples: tuple[Mapping[str, obj
     )
 
 
-def checked(folder: Path, run: GateRun) -> Check:
+def checked(folder: Path, run: GateRun) -> tuple[Check, ...]:
     if text := run.green.gates.load.locustfile:
         (folder / "locustfile.py").write_text(text)
-    return load.check(run, folder)[0]
+    return load.check(run, folder)
 
 
 @pytest.mark.parametrize("kind", ["FastHttpUser", "HttpUser"])
@@ -119,8 +130,9 @@ def test_both_arms_are_sent_the_same_with_their_own_headers(tmp_path: Path, serv
     assert {r.path for r in service.requests} == {"/tea/brew"}
     assert found.endpoints == ("POST /brew",)
     for samples in found.arms.values():
-        assert (samples.counted().requests, samples.errors, samples.dropped, samples.misrouted) == (40, 0, 0, 0)
-    assert sorted(found.arms["green"].arrival) == sorted(found.arms["blue"].arrival) == list(range(52))
+        assert (counted(samples).requests, samples.errors, samples.dropped, samples.misrouted) == (40, 0, 0, 0)
+        assert sorted(samples.rows["arrival"]) == list(range(52))
+    assert found.ended
 
 
 def test_one_arm_is_enough_for_a_first_deployment(tmp_path: Path, service: Any) -> None:
@@ -152,11 +164,12 @@ def test_a_stall_shows_in_every_request_that_was_due_meanwhile(tmp_path: Path, s
 
     green = measure(tmp_path, service.url, rate=50, duration_s=1.5, blue=False).arms["green"]
 
-    stalled = green.latency_ms[green.latency_ms > 80]
+    slow = green.rows[green.rows["latency_ms"] > 80]
+    stalled = slow["latency_ms"]
     assert 8 <= len(stalled) <= 30
     assert stalled.max() >= 390
     # The later a request was due, the less of the stall it saw.
-    late = np.argsort(green.due_s[green.latency_ms > 80])
+    late = np.argsort(slow["due_s"])
     assert np.corrcoef(np.arange(len(late)), stalled[late])[0, 1] < -0.9
 
 
@@ -170,9 +183,9 @@ def test_errors_are_counted_by_arm_and_endpoint(tmp_path: Path, service: Any) ->
 
     service.answer = answer
 
-    found = measure(tmp_path, service.url, error_rate=1.0)
+    found = measure(tmp_path, service.url)
 
-    assert found.arms["green"].counted().errors == pytest.approx(10, abs=1)
+    assert counted(found.arms["green"]).errors == pytest.approx(10, abs=1)
     assert found.arms["blue"].errors == 0
     (message,) = found.arms["green"].failures
     assert message.startswith("POST /brew: LocustBadStatusCode")
@@ -180,16 +193,37 @@ def test_errors_are_counted_by_arm_and_endpoint(tmp_path: Path, service: Any) ->
 
 
 def test_a_hopeless_green_is_not_asked_to_the_end(tmp_path: Path, service: Any) -> None:
-    service.answer = lambda r: (500 if r.headers["x-noren-revision"] == "tea-green" else 200, b"{}")
-    began = time.monotonic()
+    service.answer = lambda r: (500 if r.headers["x-noren-revision"] == "tea-2" else 200, b"{}")
+    run = with_blue(run_of(service.url, locustfile=USER, duration_s=60))
 
-    found = measure(tmp_path, service.url, duration_s=60)
+    found = checked(tmp_path, run)
 
-    assert time.monotonic() - began < 15
-    assert found.stopped is not None
-    assert found.arms["green"].counted().errors >= 10
-    assert found.arrivals / found.elapsed_s == pytest.approx(40, rel=0.6)  # of those that came due
-    assert load.judge(found, Slo(), LoadGate())[0].outcome is Outcome.FAIL
+    assert [check.outcome for check in found] == [Outcome.FAIL]
+    assert "requests of POST /brew failed" in found[0].detail
+    last = read_measured(tmp_path)
+    assert last is not None
+    assert last.ended
+    assert last.stopped == "the gate has seen enough"
+    assert last.elapsed_s < 30
+    assert load.replay(tmp_path) == found
+
+
+def test_a_green_that_is_much_slower_fails_at_the_first_look_and_the_evidence_says_so_again(
+    tmp_path: Path, service: Any
+) -> None:
+    def answer(request: Any) -> tuple[int, bytes]:
+        time.sleep(0.06 if request.headers["x-noren-revision"] == "tea-2" else 0.01)
+        return 200, b"{}"
+
+    service.answer = answer
+    run = with_blue(run_of(service.url, locustfile=USER, duration_s=30))
+
+    found = checked(tmp_path, run)
+
+    assert overall(found) is Outcome.FAIL
+    assert {check.name for check in found if check.outcome is Outcome.FAIL} >= {"p50"}
+    assert not (tmp_path / "look-2.json").exists()
+    assert load.replay(tmp_path) == found
 
 
 def test_what_a_task_calls_a_failure_or_raises_is_an_error(tmp_path: Path, service: Any) -> None:
@@ -215,7 +249,6 @@ def test_what_a_task_calls_a_failure_or_raises_is_an_error(tmp_path: Path, servi
                     response.success()
         """,
         rate=30,
-        error_rate=1.0,
     )
 
     for samples in found.arms.values():
@@ -223,8 +256,8 @@ def test_what_a_task_calls_a_failure_or_raises_is_an_error(tmp_path: Path, servi
             "POST /brew: CatchResponseError: too weak": 10,
             "KeyError: 'sugar' (locustfile.py, line 12)": 10,
         }
-        assert np.isnan(samples.latency_ms).sum() == pytest.approx(13, abs=1)
-        assert samples.counted().requests == 40  # 30 arrivals; the ten that broke had sent a request before
+        assert np.isnan(samples.rows["latency_ms"]).sum() == pytest.approx(13, abs=1)
+        assert counted(samples).requests == 40  # 30 arrivals; the ten that broke had sent a request before
 
 
 def test_tasks_are_picked_by_weight_in_all_their_forms(tmp_path: Path, service: Any) -> None:
@@ -332,9 +365,9 @@ def test_requests_that_find_no_room_are_counted_as_dropped(tmp_path: Path, servi
 
     service.answer = answer
 
-    green = measure(tmp_path, service.url, blue=False, in_flight=5, duration_s=0.8, error_rate=1.0).arms["green"]
+    green = measure(tmp_path, service.url, blue=False, in_flight=5, duration_s=0.8).arms["green"]
 
-    assert green.dropped == 32  # those that hold all places came in the warm-up
+    assert counted(green).dropped == 32  # those that hold all places came in the warm-up
     assert green.requests == 5
 
 
@@ -348,8 +381,8 @@ def test_what_is_never_answered_is_an_error_that_lasted_so_long(tmp_path: Path, 
     ).arms["green"]
     hold.set()
 
-    assert green.counted().errors == 5
-    assert green.latency_ms[~green.ok].min() >= 1000
+    assert counted(green).errors == 5
+    assert green.rows["latency_ms"][~green.rows["ok"]].min() >= 1000
     assert list(green.failures) == ["no answer 1 s after the last arrival"]
 
 
@@ -359,7 +392,6 @@ def test_answers_of_another_revision_are_noticed(tmp_path: Path, service: Any) -
     found = measure(tmp_path, service.url)
 
     assert found.arms["green"].misrouted == 52
-    assert load.judge(found, Slo(), LoadGate())[0].outcome is Outcome.INVALID
 
 
 UNUSABLE = {
@@ -398,7 +430,7 @@ def test_an_unusable_locustfile_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_an_unusable_locustfile_judges_nobody(tmp_path: Path, service: Any) -> None:
-    found = checked(tmp_path, run_of(service.url, locustfile="x = 1\nimport nothing_like_it\n"))
+    (found,) = checked(tmp_path, run_of(service.url, locustfile="x = 1\nimport nothing_like_it\n"))
 
     assert found.outcome is Outcome.INVALID
     assert found.detail.startswith("locustfile.py, line 2: ModuleNotFoundError: No module named")
@@ -408,20 +440,20 @@ def test_an_unusable_locustfile_judges_nobody(tmp_path: Path, service: Any) -> N
 def test_users_that_send_nothing_judge_nobody(tmp_path: Path, service: Any) -> None:
     idle = "from locust import FastHttpUser, task\nclass G(FastHttpUser):\n    @task\n    def rest(self): pass\n"
 
-    found = checked(tmp_path, run_of(service.url, locustfile=idle))
+    (found,) = checked(tmp_path, run_of(service.url, locustfile=idle))
 
     assert (found.outcome, found.detail) == (Outcome.INVALID, "no request was sent to green")
 
 
 def test_nothing_to_send_holds(tmp_path: Path) -> None:
-    found = checked(tmp_path, run_of("http://127.0.0.1:1", locustfile=None))
+    (found,) = checked(tmp_path, run_of("http://127.0.0.1:1", locustfile=None))
 
     assert found.outcome is Outcome.HOLD
     assert "give the service's schema an example" in found.detail
 
 
 def test_a_target_that_is_down_fails(tmp_path: Path) -> None:
-    found = checked(tmp_path, run_of("http://127.0.0.1:1", locustfile=None, examples=(EXAMPLE,)))
+    (found,) = checked(tmp_path, run_of("http://127.0.0.1:1", locustfile=None, examples=(EXAMPLE,)))
 
     assert found.outcome is Outcome.FAIL
     assert "requests failed (100.0%, limit 1.0%)" in found.detail
@@ -431,9 +463,10 @@ def test_a_target_that_is_down_fails(tmp_path: Path) -> None:
 def test_a_service_that_answers_passes_with_its_evidence(tmp_path: Path, service: Any) -> None:
     found = checked(tmp_path, run_of(service.url, locustfile=USER))
 
-    assert found.outcome is Outcome.PASS, found.detail
-    assert found.figures["green_requests"] == 40
-    assert {path.name for path in tmp_path.iterdir()} >= {"plan.json", "samples.npz", "measured.json"}
+    assert overall(found) is Outcome.PASS, found
+    assert found[0].figures["requests"] == 320
+    assert {path.name for path in tmp_path.iterdir()} >= {"plan.json", "green.rows", "measured.json", "look-3.json"}
+    assert load.replay(tmp_path) == found
 
 
 def test_what_the_gate_started_ends_with_the_gate(tmp_path: Path, service: Any) -> None:
@@ -458,7 +491,7 @@ def test_what_the_gate_started_ends_with_the_gate(tmp_path: Path, service: Any) 
 def test_a_generator_that_dies_judges_nobody(tmp_path: Path, service: Any) -> None:
     suicide = "import os\nos._exit(9)\n"
 
-    found = checked(tmp_path, run_of(service.url, locustfile=suicide))
+    (found,) = checked(tmp_path, run_of(service.url, locustfile=suicide))
 
     assert found.outcome is Outcome.INVALID
     assert "ended with code 9 and no result" in found.detail

@@ -116,3 +116,23 @@ def test_a_bento_that_was_deleted_has_no_examples_and_says_so(home: Path) -> Non
     with pytest.raises(DriverError, match="shop:v99") as raised:
         BentoStore(home).examples("shop:v99")
     assert raised.value.fix
+
+
+def test_metrics_are_the_numbers_that_training_stored_with_the_models(home: Path) -> None:
+    manifest = home / "bentos/shop/v1/bento.yaml"
+    listed = "[{tag: 'tea:m1'}, {tag: 'gone:m1'}, {tag: '../../x:y'}]"
+    manifest.write_text(f"models: [{{tag: 'old:m0'}}]\nservices:\n- models: {listed}\n- {{}}\n")
+    stored = home / "models/tea/m1/model.yaml"
+    stored.parent.mkdir(parents=True)
+    stored.write_text("metadata: {auc: 0.9, rows: 7, data: amazon, good: true, bad: .nan}\n")
+    broken = home / "models/old/m0/model.yaml"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("metadata: [\n")
+
+    assert BentoStore(home).metrics("shop:v1") == {
+        "tea": {"auc": 0.9, "rows": 7.0},
+        "gone": {},
+        "old": {},
+        "../../x": {},
+    }
+    assert BentoStore(home).metrics("shop:v2") == {}

@@ -65,7 +65,7 @@ route: {prefix: /a/b, host: shop.example}
 slo: {p50_ms: 1, p95_ms: 2.5, p99_ms: 3, error_rate: 0}
 gates:
   smoke: off
-  load: {locustfile: locust.py, rate: 0.5, warmup: 0s, duration: 1s, max_ratio: 1.1}
+  load: {locustfile: locust.py, rate: 0.5, warmup: 0s, duration: 1s, margins: {p50: 0.1, errors: 1}, slack_ms: 0}
 strategy:
   {steps: [1, 100], step_wait: 1s, bake: 2s, ready_within: 3s, gate_within: 4s, hold_within: 5s, drain_within: 6s}
 """,
@@ -84,7 +84,12 @@ strategy:
         gates=domain.Gates(
             smoke=False,
             load=domain.LoadGate(
-                locustfile="class User: ...\n", rate=0.5, warmup=timedelta(0), duration=SECOND, max_ratio=1.1
+                locustfile="class User: ...\n",
+                rate=0.5,
+                warmup=timedelta(0),
+                duration=SECOND,
+                margins=domain.Margins(p50=0.1, errors=1),
+                slack_ms=0,
             ),
         ),
         strategy=domain.Strategy(
@@ -103,6 +108,13 @@ def test_the_defaults_of_the_file_are_those_of_the_domain() -> None:
     made = DeploymentFile.model_validate({"name": "shop", "bento": "shop"}).revision()
     assert (made.slo, made.gates, made.strategy) == (domain.Slo(), domain.Gates(), domain.Strategy())
     assert (made.server, made.resources) == (domain.Server.NOREN, domain.Resources())
+
+
+def test_a_mode_says_what_is_not_said(tmp_path: Path) -> None:
+    full = revision(tmp_path, SMALLEST + "gates: {load: {mode: full}}\n").gates.load
+    assert (full.duration, full.margins.p50) == (timedelta(minutes=10), 0.10)
+    shorter = revision(tmp_path, SMALLEST + "gates: {load: {mode: full, duration: 2m}}\n").gates.load
+    assert (shorter.duration, shorter.margins.p50) == (timedelta(minutes=2), 0.10)
 
 
 def test_the_load_gate_is_switched_off_by_one_word(tmp_path: Path) -> None:
@@ -203,7 +215,8 @@ MISTAKES = {
     SMALLEST + "gates:\n  load: 5\n": "4: gates.load: Input should be a valid dictionary",
     SMALLEST + "gates:\n  load:\n    rate: 0\n": "5: gates.load.rate: Input should be greater than 0",
     SMALLEST + "gates:\n  load: {duration: 10ms}\n": "4: gates.load.duration: a load test shorter than 1s",
-    SMALLEST + "gates:\n  load: {max_ratio: 1}\n": "4: gates.load.max_ratio: Input should be greater than 1",
+    SMALLEST + "gates:\n  load: {margins: {p50: 0}}\n": "4: gates.load.margins.p50: Input should be greater than 0",
+    SMALLEST + "gates:\n  load: {max_ratio: 2}\n": "4: gates.load.max_ratio: unknown field",
     SMALLEST + "strategy: {steps: []}\n": "3: strategy.steps: steps rise from at least 1 to 100",
     SMALLEST + "strategy: {steps: [10, 50]}\n": "3: strategy.steps: steps rise from at least 1 to 100",
     SMALLEST + "strategy: {steps: [50, 10, 100]}\n": "3: strategy.steps: steps rise from at least 1 to 100",
