@@ -66,7 +66,7 @@ def parse(argv: list[str] | None = None) -> Options:
     add("--max-requests-jitter", type=_count, default=0, metavar="N", help="add up to N at random, so not all at once")
     add("--drain", dest="drain_s", type=_seconds, default=30.0, metavar="S", help="time for open requests at the end")
     add("--keep-alive", dest="keep_alive_s", type=_count, default=5, metavar="S", help="how long idle connections stay")
-    add("--backlog", type=_count, default=2048, help=argparse.SUPPRESS)
+    add("--backlog", type=_count, default=65535, help=argparse.SUPPRESS)  # the kernel has a limit of its own
     add("--deployed", action="store_true", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"noren-serve {__version__}")
     given = vars(parser.parse_args(argv))

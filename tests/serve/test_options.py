@@ -29,7 +29,7 @@ def test_without_arguments_the_service_decides_and_the_limits_are_safe() -> None
         max_requests_jitter=0,
         drain_s=30.0,
         keep_alive_s=5,
-        backlog=2048,
+        backlog=65535,
         deployed=False,
     )
 

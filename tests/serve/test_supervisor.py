@@ -54,6 +54,11 @@ SERVICES = {
                 os._exit(9)
 
             @bentoml.api
+            def collector(self) -> list[int]:
+                import gc
+                return [gc.get_freeze_count(), *gc.get_threshold()]
+
+            @bentoml.api
             def trace(self) -> str:
                 from opentelemetry import trace
                 return format(trace.get_current_span().get_span_context().trace_id, "032x")
@@ -325,6 +330,12 @@ def test_two_workers_share_one_port_and_the_deployment_hook_ran_once(two: Runnin
     assert set(load.answers) == two.workers()
     assert load.failures == []
     assert (two.folder / "deployed").read_text() == "once "
+
+
+def test_what_is_loaded_is_frozen_and_what_is_in_flight_is_seldom_walked(two: Running) -> None:
+    frozen, new_objects, *_ = two.ask("/collector")
+    assert frozen > 10_000
+    assert new_objects == 50_000
 
 
 def test_a_killed_worker_takes_only_its_own_requests_with_it_and_is_replaced(two: Running) -> None:
