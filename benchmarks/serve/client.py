@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 SAMPLE_EVERY = 97  # answers; a prime, so that it meets every kind of request
-MOST_CONNECTIONS = 8192
+MOST_CONNECTIONS = 1024  # at a time, as a proxy has them; what comes due beyond them waits here, and its time runs
 PATIENCE_S = 10.0  # for answers that are still due when the time is over
 
 
@@ -81,6 +81,7 @@ class Client:
         self._epoll = select.epoll()
         self._connections: dict[int, _Connection] = {}
         self._idle: deque[_Connection] = deque()
+        self._waiting: deque[float] = deque()  # when they were due
         self._answers = Answers()
         self._seen = 0
 
@@ -124,12 +125,21 @@ class Client:
                 answers.offered += 1
                 self._ask_somewhere(due)
                 due += chance.expovariate(per_second)
-            self._idle.extend(self._events(max(0.0, due - time.perf_counter())))
+            self._free(self._events(max(0.0, due - time.perf_counter())))
         until = time.perf_counter() + PATIENCE_S
         while self._under_way and (now := time.perf_counter()) < until:
-            self._idle.extend(self._events(until - now))
-        answers.statuses[0] = answers.statuses.get(0, 0) + self._under_way
+            self._free(self._events(until - now))
+        answers.statuses[0] = answers.statuses.get(0, 0) + self._under_way + len(self._waiting)
+        self._waiting.clear()
         return answers
+
+    def _free(self, connections: Iterator["_Connection"]) -> None:
+        """Give connections that were answered to who waits longest."""
+        for connection in connections:
+            if self._waiting:
+                self._ask(connection, self._waiting.popleft())
+            else:
+                self._idle.append(connection)
 
     @property
     def _under_way(self) -> int:
@@ -155,7 +165,7 @@ class Client:
         elif len(self._connections) < MOST_CONNECTIONS:
             self._ask(self._connect(), due)
         else:
-            self._count(0)
+            self._waiting.append(due)
 
     def _connect(self) -> "_Connection":
         connection = _Connection(socket.create_connection(("127.0.0.1", self._port), timeout=5))
