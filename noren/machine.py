@@ -23,7 +23,7 @@ import psutil
 HOME, KIND, NAME, LEADER = "NOREN_OF", "NOREN_KIND", "NOREN_NAME", "NOREN_LEADER"
 # The shell tells the process its own pid and becomes it; the argv is passed through as it is.
 _BECOME = f'export {LEADER}=$$; exec "$@"'
-_SETTLED_S = 2.0  # a process younger than this may not have reached its exec, so its environment may change
+_SETTLED_S = 30.0  # a younger process may not have reached its exec on a busy machine, so its environment may change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

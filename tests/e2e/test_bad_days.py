@@ -194,7 +194,7 @@ def test_down_with_nothing_running_is_no_error(house: House, tmp_path: Path) -> 
 
 def test_every_verb_says_how_to_start_a_server_that_does_not_run(house: House) -> None:
     file = str(house.declare("echo:v1"))
-    looking = ["status", "watch echo", "gate echo", "logs echo", "revisions echo"]
+    looking = ["status", "watch echo", "verdict echo", "logs echo", "revisions echo"]
     steering = ["promote echo", "abort echo", "rollback echo", "pause echo", "resume echo", "delete echo"]
 
     for asked in [house.begin(*verb.split()) for verb in [*looking, *steering, f"apply {file} --wait"]]:
