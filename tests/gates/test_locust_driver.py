@@ -456,7 +456,7 @@ def test_a_target_that_is_down_fails(tmp_path: Path) -> None:
     (found,) = checked(tmp_path, run_of("http://127.0.0.1:1", locustfile=None, examples=(EXAMPLE,)))
 
     assert found.outcome is Outcome.FAIL
-    assert "requests failed (100.0%, limit 1.0%)" in found.detail
+    assert "requests of POST /brew failed" in found.detail
     assert "Connection refused" in found.detail
 
 
@@ -464,8 +464,8 @@ def test_a_service_that_answers_passes_with_its_evidence(tmp_path: Path, service
     found = checked(tmp_path, run_of(service.url, locustfile=USER))
 
     assert overall(found) is Outcome.PASS, found
-    assert found[0].figures["requests"] == 320
-    assert {path.name for path in tmp_path.iterdir()} >= {"plan.json", "green.rows", "measured.json", "look-3.json"}
+    assert found[0].figures["requests"] > 100  # it was clear at the first look
+    assert {path.name for path in tmp_path.iterdir()} >= {"plan.json", "green.rows", "measured.json", "look-1.json"}
     assert load.replay(tmp_path) == found
 
 
