@@ -30,6 +30,7 @@ _LISTENS_ON = 3000  # inside
 _USER = "65532:65532"
 _BENTO = "/app/bento"
 _KILLED = 137  # the exit code that stands for SIGKILL
+_WORKER_KILLED = "was ended by SIGKILL before it answered"  # what noren-serve says of its first worker
 _KEPT_LINES = 2000  # of the log of a container that ended
 
 
@@ -232,7 +233,8 @@ def container_name(home: str, revision: str, index: int) -> str:
 
 def last_word(container: Container, words: Sequence[str]) -> list[str]:
     """What has to be said of the end of a container that could not say it itself; mostly nothing."""
-    if words and container.exit_code != _KILLED and not container.out_of_memory:
+    killed = container.exit_code == _KILLED or container.out_of_memory or any(_WORKER_KILLED in word for word in words)
+    if words and not killed:
         return []
     said = f"noren: it was killed, or ended without a word (exit code {container.exit_code})"
     limit = f"{container.memory_limit / 2**20:g}Mi of resources.memory"
