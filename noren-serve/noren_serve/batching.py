@@ -126,8 +126,7 @@ class Batcher:
             call = self._run(payload)
             self._task = call if isinstance(call, Call) else asyncio.current_task()
             result = await call
-            if (found := self._outputs.count(result)) != rows:
-                raise ValueError(f"the batch function gave {found} results for {rows} inputs")
+            self._see_whole(result, rows)
         except asyncio.CancelledError:
             if isinstance(call, Call):  # its thread goes on, and one batch runs at a time
                 call.then(lambda _: self._left_alone())
@@ -143,6 +142,7 @@ class Batcher:
         return result
 
     def _left_alone(self) -> None:
+        """The end of a lone caller's rows. Who is used to be alone pays no turn of the event loop for it."""
         self._task = None
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._after, 0.0)
@@ -290,13 +290,10 @@ class Batcher:
 
     def _end(self, pieces: list[_Piece]) -> None:
         self._task = None
-        if len(pieces) == 1 and not self._waiting:  # a lone caller pays no turn of the event loop
-            return self._after(self._started - pieces[0][0].arrived)
         waited = self._started - min(job.arrived for job, _, _ in pieces)
         # After the answers have been sent: those whose rows are ready come first, and what arrives meanwhile
         # joins. The time of sending counts, because the next batch waits for it.
         asyncio.get_running_loop().call_soon(self._after, waited)
-        return None
 
     def _after(self, waited: float) -> None:
         self._cost.learn(self._rows, perf_counter() - self._started)
@@ -328,9 +325,7 @@ class Batcher:
 
     def _shares(self, pieces: list[_Piece], result: Any) -> list[Any]:
         """The part of the result that belongs to each piece. Raises ValueError when the rows do not match."""
-        rows, found = _size(pieces), self._outputs.count(result)
-        if found != rows:
-            raise ValueError(f"the batch function gave {found} results for {rows} inputs")
+        self._see_whole(result, _size(pieces))
         if len(pieces) == 1:
             return [result]
         offsets = [0]
@@ -340,6 +335,11 @@ class Batcher:
         if len(shares) != len(pieces):
             raise ValueError(f"results of type {type(result).__name__} were cut into {len(shares)}, not {len(pieces)}")
         return shares
+
+    def _see_whole(self, result: Any, rows: int) -> None:
+        """Raise ValueError unless there is a result for each row."""
+        if (found := self._outputs.count(result)) != rows:
+            raise ValueError(f"the batch function gave {found} results for {rows} inputs")
 
     def _slice(self, piece: _Piece) -> Any:
         job, start, stop = piece

@@ -70,7 +70,7 @@ class LoadGate:
     duration: timedelta = timedelta(seconds=45)  # at most; what is clear sooner ends it sooner
     margins: Margins = field(default_factory=Margins)
     slack_ms: float = 1.0  # a difference below this is no difference, whatever the ratio
-    launch_sigma: float = 0.02  # of the log latency of one launch of the same Bento (`noren gate calibrate`)
+    launch_sigma: float = 0.02  # of the log latency of one launch of the same Bento
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from noren.domain.deployment import Slo
 from noren.domain.verdict import Check, Outcome
 from noren.gates import statistics
-from noren.gates.duet import Measured, Plan, Samples
+from noren.gates.duet import COMPLETED, QUANTILES, Measured, Plan, Samples
 from noren.gates.statistics import Floats, Interval
 from noren.gates.trust import distrust
 
@@ -24,8 +24,6 @@ _SHORTEST_BLOCK_S = 1.0
 _FEWEST_BLOCKS = 5
 MIN_REQUESTS = 50  # of one arm
 _FEW = 3  # an endpoint with fewer requests is often a URL with an id in it: its one error says little
-_COMPLETED = 0.99
-QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +156,7 @@ def _throughput(green: Samples, at: Look) -> Check:
     detail = f"{answered} of {offered} requests were answered ({share:.1%}, at {offered / at.until_s:.0f} a second)"
     if green.dropped:
         detail += f": {green.dropped} could not be sent, because so many were open"
-    outcome = Outcome.PASS if share >= _COMPLETED else Outcome.FAIL
+    outcome = Outcome.PASS if share >= COMPLETED else Outcome.FAIL
     figures = {"offered": offered, "answered": answered, "dropped": green.dropped, "share": share}
     return Check(name="throughput", outcome=outcome, detail=detail, figures=figures)
 

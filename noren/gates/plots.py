@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from noren.domain.verdict import Check
-from noren.gates.duet import Measured, Plan, Samples
-from noren.gates.judgement import QUANTILES, blocks, cut
+from noren.gates.duet import QUANTILES, Measured, Plan, Samples
+from noren.gates.judgement import blocks, cut
 
 # Stand-ins, which become variables of the page's style sheet.
 _INK, _GREEN, _BLUE, _FAINT, _LIMIT = "#010101", "#010102", "#010103", "#010104", "#010105"

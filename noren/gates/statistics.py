@@ -123,7 +123,7 @@ def _weighted_quantiles(blocks: Sequence[Floats], drawn: NDArray[np.int64], q: f
 def launch_half_width(sigma: float, launches: int, alpha: float) -> float:
     """How far apart two equal versions may be by having been started, on the logarithmic scale.
 
-    sigma     standard deviation of one launch's log latency, from A/A runs (`noren gate calibrate`)
+    sigma     standard deviation of one launch's log latency, from A/A runs
     launches  of each arm
     """
     return float(-stats.norm.ppf(alpha)) * sigma * math.sqrt(2 / launches)

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterator, Mapping
 
-from noren.gates.duet import Measured, Plan, Samples
+from noren.gates.duet import COMPLETED, QUANTILES, Measured, Plan, Samples
 
 _CPU_LIMIT = 0.75  # of one core: beyond it requests wait for the generator, and the wait looks like the server's
 _MIN_LAG_LIMIT_MS = 25.0
 _LAG_SHARE = 0.1  # of p50
 _COUNT_SLACK = 0.01
 _MIN_COUNT_SLACK = 5  # requests; tasks that branch on an answer need not send the same number
-_COMPLETED = 0.99
 
 
 def distrust(measured: Measured, plan: Plan, arms: Mapping[str, Samples]) -> str | None:
@@ -59,12 +58,12 @@ def lag_limit_ms(green: Samples, blue: Samples | None) -> float:
 def _blue_faults(blue: Samples, plan: Plan) -> Iterator[str]:
     """Whoever breaks the limits itself is nobody to compare with."""
     offered = blue.requests + blue.dropped
-    if blue.dropped > (1 - _COMPLETED) * offered:
+    if blue.dropped > (1 - COMPLETED) * offered:
         yield f"{blue.dropped} of {offered} requests to blue were dropped: too many were unanswered; lower the rate"
     allowed = max(1.0, plan.slo.error_rate * blue.requests) if plan.slo.error_rate else 0.0
     if blue.errors > allowed:
         yield f"blue itself is over the limit: {blue.errors} of {blue.requests} requests failed"
-    for name, q in (("p50", 0.50), ("p95", 0.95), ("p99", 0.99)):
+    for name, q in QUANTILES.items():
         limit_ms, found_ms = getattr(plan.slo, f"{name}_ms"), blue.quantile_ms(q)
         if limit_ms is not None and found_ms > limit_ms:
             yield f"blue itself is over the limit: {name} {found_ms:.1f} ms is over its limit of {limit_ms:g} ms"
