@@ -78,6 +78,9 @@ class VerdictView(BaseModel):
     started_at: datetime
     ended_at: datetime
     evidence: str
+    replicas: tuple[str, ...] = ()
+    configuration: str = ""
+    degraded: str = ""
 
     @classmethod
     def of(cls, verdict: Verdict) -> "VerdictView":

@@ -68,4 +68,6 @@ def state(view: DeploymentView) -> str:
     paused = ", paused" if rollout.paused and rollout.active else ""
     reason = f": {rollout.failure}" if rollout.failure else ""
     reason = ": `noren promote` or `noren abort` decides" if rollout.state == "held" else reason
+    if rollout.state.startswith("unvisited"):
+        reason = ": waits for guests; `noren promote` goes on without them"
     return f"{rollout.green} {rollout.state}{paused}{reason}"

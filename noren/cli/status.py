@@ -7,6 +7,7 @@ from rich.text import Text
 
 from noren.api.schemas import DeploymentView, ReplicaView
 from noren.cli.console import AsJson, OptionalName, client, out, outcome, print_json, state
+from noren.cli.verdict import evidence
 
 
 def status(name: OptionalName = None, as_json: AsJson = False) -> None:
@@ -42,6 +43,8 @@ def _lines(view: DeploymentView) -> Iterator[tuple[str, Text]]:
         yield "replica", _replica(replica)
     if verdict := view.last_verdict:
         yield "verdict", Text.assemble(outcome(verdict.outcome), f" {verdict.revision}: {verdict.reason}")
+        if verdict.evidence:
+            yield "", Text(evidence(verdict))
     if view.trouble:
         yield "trouble", Text(view.trouble, style="red")
     yield "guests", Text("  ".join(view.urls))

@@ -37,6 +37,12 @@ def print_verdict(view: VerdictView) -> None:
     for check in view.checks:
         table.add_row(Text("  "), outcome(check.outcome), Text(check.name), Text(check.detail))
     out.print(table)
+    if view.degraded:
+        out.print(f"   degraded: the baseline served guests meanwhile: {view.degraded}", markup=False)
+    out.print(f"   {evidence(view)}\n", soft_wrap=True, markup=False)
+
+
+def evidence(view: VerdictView) -> str:
+    """Where a person finds what was measured."""
     report = Path(view.evidence) / "report.html"
-    where = f"report: {report}" if report.exists() else f"evidence: {view.evidence}"
-    out.print(f"   {where}\n", soft_wrap=True, markup=False)
+    return f"report: {report}" if report.exists() else f"evidence: {view.evidence}"

@@ -61,6 +61,10 @@ class Runtime(Protocol):
         """Everything of ours that exists or keeps crashing, read from the machine, not from memory."""
         ...
 
+    def spare_bytes(self) -> int | None:
+        """Memory that more replicas could have; None where that cannot be told."""
+        ...
+
     def logs(self, revision: str, *, lines: int) -> Sequence[str]:
         """The last lines of every copy, "<index> | " before each. Raises NotFound if it never ran here."""
         ...
@@ -110,13 +114,15 @@ class GateRun:
 
     name: str  # the same for the same attempt, so that starting it twice starts it once
     green: Revision
-    blue: Revision | None
+    blue: Revision | None  # what it is compared with
     attempt: int
     green_url: str  # where green answers through the front door, without its guests noticing
     blue_url: str | None
     headers: Mapping[str, Mapping[str, str]]  # "green"/"blue" -> headers that reach exactly that revision
     examples: tuple[Mapping[str, object], ...] = ()  # {"path", "body"}: example requests of the service
     metrics: Mapping[str, Metrics] = field(default_factory=dict)  # "green"/"blue" -> what training stored
+    replicas: tuple[str, ...] = ()  # of green, those that are judged
+    degraded: str = ""  # why `blue` is the revision that serves guests, and not its twin
 
 
 class Gate(Protocol):

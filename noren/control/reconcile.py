@@ -83,8 +83,8 @@ def perform(deployment: Deployment, action: Action, world: World, drivers: Drive
         case Stop(revision=name):
             drivers.runtime.stop(name, grace=_GRACE)
         case RunGate() if deployment.active:
-            drivers.gate.start(gate_run(deployment.active, drivers))
-        case StopGate() if deployment.active:
+            drivers.gate.start(gate_run(deployment.active, action, world, drivers))
+        case StopGate() | Judge() if deployment.active:  # a verdict that is ours, not the gate's, finds it running
             drivers.gate.stop(gate_name(deployment.active))
         case _:
             pass
@@ -95,9 +95,9 @@ def gate_name(rollout: Rollout) -> str:
     return f"{rollout.green.name}-{rollout.started_at:%Y%m%dT%H%M%S}-{rollout.attempt}"
 
 
-def gate_run(rollout: Rollout, drivers: Drivers) -> GateRun:
+def gate_run(rollout: Rollout, asked: RunGate, world: World, drivers: Drivers) -> GateRun:
     """The current attempt. Both arms are reached where guests come in, by the header that names them."""
-    green, blue = rollout.green, rollout.blue
+    green, blue = asked.green, asked.blue
     url = drivers.front_door_url + (blue or green).route.prefix
     arms = {"green": green} | ({"blue": blue} if blue else {})
     return GateRun(
@@ -112,6 +112,8 @@ def gate_run(rollout: Rollout, drivers: Drivers) -> GateRun:
         metrics={arm: drivers.catalog.metrics(revision.bento) for arm, revision in arms.items()}
         if green.gates.quality
         else {},
+        replicas=world.identities(green.deployment).get(green.name, ()),
+        degraded=asked.degraded,
     )
 
 
@@ -144,9 +146,10 @@ def _end_of(rollout: Rollout) -> str:
 def describe(action: Action) -> str:
     """The action in a sentence; "" for those that are not worth a line of history."""
     match action:
-        case RunGate(green, blue, attempt):
+        case RunGate(green, blue, attempt, degraded):
             against = f" against {blue.name}" if blue else ""
-            return f"gate of {green.name}{against}, attempt {attempt}"
+            guests = f", which serves guests meanwhile: {degraded}" if degraded else ""
+            return f"gate of {green.name}{against}, attempt {attempt}{guests}"
         case Judge(verdict):
             return f"{verdict.outcome}: {verdict.reason}"
         case Shift(weights):

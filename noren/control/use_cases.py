@@ -1,9 +1,7 @@
 """What people ask for: load, decide by a pure function, store, wake the loop."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
@@ -11,7 +9,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 from noren.control.ports import Catalog, Event, Memory
 from noren.domain import commands
 from noren.domain.commands import Deployment
-from noren.domain.deployment import Revision
+from noren.domain.deployment import Revision, digest
 from noren.domain.errors import Conflict, SpecError, Stale
 
 
@@ -121,9 +119,3 @@ def _with_guests(deployment: Deployment) -> Sequence[Revision]:
     active = deployment.active
     found = (deployment.live, deployment.queued, *((active.blue, active.green) if active else ()))
     return [revision for revision in found if revision]
-
-
-def digest(revision: Revision) -> str:
-    """What makes two revisions of a deployment the same: everything but the number."""
-    document = asdict(replace(revision, number=0))
-    return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()

@@ -19,6 +19,7 @@ class World:
     now: datetime
     replicas: Sequence[Replica]
     door: DoorView
+    spare_bytes: int | None = None
 
     def of(self, deployment: str) -> list[Replica]:
         """The replicas of one deployment."""
@@ -38,24 +39,45 @@ class World:
             weights=self.door.weights.get(deployment, {}),
             in_flight=self.door.in_flight,
             counts=self.door.counts,
+            identities=self.identities(deployment),
+            memory_bytes=_sums(replicas),
+            spare_bytes=self.spare_bytes,
             gate=gate,
         )
+
+    def identities(self, deployment: str) -> dict[str, tuple[str, ...]]:
+        """What tells each running replica of a revision from the one that was there before it was started again."""
+        found: dict[str, tuple[str, ...]] = {}
+        for r in sorted(self.of(deployment), key=lambda r: r.index):
+            if r.state in RUNNING_STATES:
+                since = f" since {r.started_at.isoformat()}" if r.started_at else ""
+                found[r.revision] = (*found.get(r.revision, ()), f"{r.index}: pid {r.pid}{since}")
+        return found
 
 
 def look(runtime: Runtime, front_door: FrontDoor, now: datetime) -> World:
     """Ask both drivers. Raises what they raise."""
-    return World(now=now, replicas=runtime.replicas(), door=front_door.look())
+    return World(now=now, replicas=runtime.replicas(), door=front_door.look(), spare_bytes=runtime.spare_bytes())
+
+
+def _sums(replicas: Sequence[Replica]) -> Mapping[str, int]:
+    sums: Counter[str] = Counter()
+    for replica in replicas:
+        sums[replica.revision] += replica.memory_bytes
+    return sums
 
 
 def table(deployment: Deployment, world: World, weights: Weights) -> Table | None:
     """What the front door should know of the deployment; None when no revision of it is of interest."""
-    revisions = _of_interest(deployment)
+    replicas = world.of(deployment.name)
+    there = {replica.revision for replica in replicas}
+    revisions = [revision for revision in _of_interest(deployment) if not revision.twin or revision.name in there]
     if not revisions:
         return None
     return Table(
         deployment=deployment.name,
         route=revisions[0].route,
-        backends=_backends(revisions, world.of(deployment.name)),
+        backends=_backends(revisions, replicas),
         weights={r.name: weights[r.name] for r in revisions if weights.get(r.name)},
         green=deployment.active.green.name if deployment.active else None,
         blue=_blue(deployment),
@@ -66,7 +88,7 @@ def _of_interest(deployment: Deployment) -> list[Revision]:
     """Those that may get requests, the one whose route counts first."""
     if active := deployment.active:
         # Guests find the deployment where blue is until green has all traffic.
-        pair = [active.green, active.blue] if active.switched_at else [active.blue, active.green]
+        pair = [active.green, active.blue] if active.switched_at else [active.blue, active.green, active.twin]
         return [revision for revision in pair if revision]
     return [deployment.live] if deployment.live else []
 

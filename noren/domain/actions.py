@@ -19,8 +19,9 @@ class RunGate:
     """Begin an attempt at the gate."""
 
     green: Revision
-    blue: Revision | None
+    blue: Revision | None  # what it is compared with: blue, or its twin
     attempt: int
+    degraded: str = ""  # why it is not the twin
 
 
 @dataclass(frozen=True, slots=True)

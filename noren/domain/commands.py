@@ -85,7 +85,7 @@ def promote(deployment: Deployment) -> Deployment:
     if active.held_at and not active.approved:
         return _with(deployment, approved=True, paused=False)
     if active.cleared and active.ready_at:
-        return _with(deployment, rushed=True, paused=False)
+        return _with(deployment, rushed=True, paused=False, unvisited_at=None)
     raise Conflict(
         f"{active.green.name} has not been judged yet ({active.phase})",
         fix="wait for its verdict (`noren watch`); a held rollout can be promoted in spite of it",

@@ -1,7 +1,9 @@
 """What a user declares, and the immutable revisions made of it."""
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -71,6 +73,7 @@ class LoadGate:
     margins: Margins = field(default_factory=Margins)
     slack_ms: float = 1.0  # a difference below this is no difference, whatever the ratio
     launch_sigma: float = 0.02  # of the log latency of one launch of the same Bento
+    twin: bool = True  # compare with a fresh copy of blue, where memory allows; False: with blue that serves guests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,8 @@ class Strategy:
     """How traffic moves from blue to green, and how long each state may last."""
 
     steps: tuple[int, ...] = (10, 50, 100)  # per cent of traffic on green; rising, ends with 100
-    step_wait: timedelta = timedelta(seconds=30)  # how long each step before 100 is watched
+    step_wait: timedelta = timedelta(seconds=30)  # how long each step before 100 is watched at least
+    step_requests: int = 20  # ... and how many guests green must have answered in it: without them nothing was seen
     bake: timedelta = timedelta(minutes=5)  # how long blue stays warm after the switch
     ready_within: timedelta = timedelta(minutes=10)  # environment, start and warm-up
     gate_within: timedelta = timedelta(minutes=20)  # one attempt at the gate
@@ -126,8 +130,15 @@ class Revision:
     slo: Slo = field(default_factory=Slo)
     gates: Gates = field(default_factory=Gates)
     strategy: Strategy = field(default_factory=Strategy)
+    twin: bool = False  # a copy without guests, which green is compared with
 
     @property
     def name(self) -> str:
         """The name of everything that belongs to this revision, on every driver."""
-        return f"{self.deployment}-{self.number}"
+        return f"{self.deployment}-{self.number}" + ("_twin" if self.twin else "")
+
+
+def digest(revision: Revision) -> str:
+    """What makes two revisions of a deployment the same: everything but the number."""
+    document = asdict(replace(revision, number=0))
+    return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()

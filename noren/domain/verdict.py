@@ -37,6 +37,9 @@ class Verdict:
     started_at: datetime
     ended_at: datetime
     evidence: str = ""  # the folder that holds the raw measurements
+    replicas: tuple[str, ...] = ()  # those that were judged: others, or these started again, are not; (): not known
+    configuration: str = ""  # digest of the revision, without the values of its environment
+    degraded: str = ""  # why it was compared with blue while that served guests, and not with a fresh twin
 
 
 def overall(checks: tuple[Check, ...]) -> Outcome:

@@ -56,10 +56,10 @@ class EnvoyFrontDoor:
         rotate(self._log)
         rotate(self._access_log)
         routes, stats = self._admin.routes(), self._admin.stats()
-        if stats.get(LISTENER_STOPPED):  # somebody asked its admin page to drain: it lives, and lets nobody in
+        if stats.values.get(LISTENER_STOPPED):  # somebody asked its admin page to drain: it lives, and lets nobody in
             self._end()
             raise self._starting()
-        if not stats.get("server.live") or not routes:
+        if not stats.values.get("server.live") or not routes:
             raise self._starting()
         self._files.sweep(routes["version_info"])
         return view(routes, self._admin.clusters(), stats)

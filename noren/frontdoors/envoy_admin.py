@@ -1,17 +1,27 @@
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from noren.control.ports import DoorView
 from noren.domain.errors import DriverUnavailable
-from noren.domain.observation import Counts, Weights
-from noren.frontdoors.envoy_config import DIRECT, GUESTS, HTTP, Json
+from noren.domain.observation import LADDER_MS, Counts, Weights
+from noren.frontdoors.envoy_config import DIRECT, GUESTS, HTTP, LONGEST_MS, Json
 
 # Names of revisions have no dot. Envoy counts everything once more as `<cluster>.external.upstream_rq_...`.
 LISTENER_STOPPED = "listener_manager.listener_stopped"
 _REQUESTS = rf"^cluster\.({GUESTS}|{DIRECT})([^.]+)\.upstream_rq_(active|pending_active|completed|5xx)$"
+_TIMES = rf"^cluster\.{GUESTS}([^.]+)\.upstream_rq_time$"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """What Envoy counted."""
+
+    values: Mapping[str, int]  # by its own names
+    slower: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # revision -> as in Counts
 
 
 class EnvoyAdmin:
@@ -31,25 +41,29 @@ class EnvoyAdmin:
         """The clusters in use and their hosts; not those that still wait for their first health check."""
         return self._get("/clusters", format="json")
 
-    def stats(self) -> dict[str, int]:
-        """Requests per cluster, `server.live`, and whether the listener was closed."""
-        return self._stats(rf"{_REQUESTS}|^server\.live$|^{re.escape(LISTENER_STOPPED)}$")
+    def stats(self) -> Stats:
+        """Requests per cluster and their times, `server.live`, and whether the listener was closed."""
+        return self._stats(rf"{_REQUESTS}|{_TIMES}|^server\.live$|^{re.escape(LISTENER_STOPPED)}$")
 
     def requests_in_flight(self) -> int:
         """Requests of guests that have no complete answer yet."""
-        return sum(self._stats(rf"^http\.{HTTP}\.downstream_rq_active$").values())
+        return sum(self._stats(rf"^http\.{HTTP}\.downstream_rq_active$").values.values())
 
     def drained(self) -> bool:
         """Whether the listener is closed, so that no guest comes in any more."""
-        return bool(self._stats(rf"^{re.escape(LISTENER_STOPPED)}$").get(LISTENER_STOPPED))
+        return bool(self._stats(rf"^{re.escape(LISTENER_STOPPED)}$").values.get(LISTENER_STOPPED))
 
     def drain(self) -> None:
         """Ask Envoy to close connections after their answers, then its listeners."""
         self._ask("POST", "/drain_listeners", {"graceful": ""})
 
-    def _stats(self, pattern: str) -> dict[str, int]:
-        rows = self._get("/stats", format="json", filter=pattern)["stats"]
-        return {row["name"]: row["value"] for row in rows if "name" in row}
+    def _stats(self, pattern: str) -> Stats:
+        rows = self._get("/stats", format="json", filter=pattern, histogram_buckets="cumulative")["stats"]
+        histograms = (histogram for row in rows for histogram in row.get("histograms", ()))
+        return Stats(
+            values={row["name"]: row["value"] for row in rows if "name" in row},
+            slower={re.sub(_TIMES, r"\1", h["name"]): _slower(h["buckets"]) for h in histograms},
+        )
 
     def _get(self, path: str, **params: str) -> Json:
         answer: Json = self._ask("GET", path, params).json()
@@ -65,7 +79,7 @@ class EnvoyAdmin:
             ) from error
 
 
-def view(routes: Json, clusters: Json, stats: Mapping[str, int]) -> DoorView:
+def view(routes: Json, clusters: Json, stats: Stats) -> DoorView:
     """Envoy's own words -> ours.
 
     `counts` are answers to guests: requests that named a revision by header are not among them, and a retried
@@ -73,7 +87,7 @@ def view(routes: Json, clusters: Json, stats: Mapping[str, int]) -> DoorView:
     """
     in_flight: dict[str, int] = {}
     answers: dict[str, dict[str, int]] = {}
-    for name, value in stats.items():
+    for name, value in stats.values.items():
         if not (found := re.match(_REQUESTS, name)):
             continue
         kind, revision, what = found.groups()
@@ -86,10 +100,18 @@ def view(routes: Json, clusters: Json, stats: Mapping[str, int]) -> DoorView:
         healthy=_healthy(clusters),
         in_flight=in_flight,
         counts={
-            name: Counts(requests=count.get("completed", 0), errors=count.get("5xx", 0))
+            name: Counts(
+                requests=count.get("completed", 0), errors=count.get("5xx", 0), slower=stats.slower.get(name, ())
+            )
             for name, count in answers.items()
         },
     )
+
+
+def _slower(buckets: list[Json]) -> tuple[int, ...]:
+    """The last bucket holds all of the answers."""
+    until = {bucket["upper_bound"]: bucket["cumulative"] for bucket in buckets}
+    return tuple(until[LONGEST_MS] - until[rung] for rung in LADDER_MS)
 
 
 def _weights(routes: Json) -> Iterator[tuple[str, Weights]]:

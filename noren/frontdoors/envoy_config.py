@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from noren.control.ports import Table
+from noren.domain.observation import LADDER_MS
 
 Json = dict[str, Any]
 
@@ -24,6 +25,7 @@ LIVENESS = "/-/healthz"
 
 IDLE_S = 60  # a stream on which nothing moved for this long is cut
 LONGEST_S = 300  # the longest answer, however steadily it streams
+LONGEST_MS = 2 * LONGEST_S * 1000  # no answer takes longer
 _LIMIT = 10_000  # open connections, requests and requests in a queue, per cluster
 
 
@@ -57,6 +59,11 @@ def bootstrap(folder: Path, *, admin_port: int) -> Json:
     return {
         "node": {"id": "front-door", "cluster": "noren"},
         "admin": {"address": _socket("127.0.0.1", admin_port)},
+        # Latencies are counted as `look` reads them, and merged as often as the control plane ticks.
+        "stats_flush_interval": "0.5s",
+        "stats_config": {
+            "histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": [*LADDER_MS, LONGEST_MS]}]
+        },
         "dynamic_resources": {"lds_config": _file(folder / "lds.json"), "cds_config": _file(folder / "cds.json")},
         "overload_manager": {
             "resource_monitors": [

@@ -8,12 +8,14 @@ FOLDER holds request.json. SIGTERM ends it without a verdict.
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from noren.control.ports import GateRun
+from noren.domain.deployment import digest
 from noren.domain.verdict import Check, Outcome, Verdict, overall
 from noren.gates import files, load, parity, quality, report, smoke
 from noren.gates.conclusion import broke, conclude
@@ -31,7 +33,8 @@ def judge(run: GateRun, folder: Path) -> Verdict:
                 break
     except Exception as error:  # noqa: BLE001  it must not leave the rollout waiting
         checks.append(broke(error, folder))
-    return conclude(checks, revision=run.green.name, attempt=run.attempt, started_at=started_at, folder=folder)
+    verdict = conclude(checks, revision=run.green.name, attempt=run.attempt, started_at=started_at, folder=folder)
+    return replace(verdict, replicas=run.replicas, configuration=digest(run.green), degraded=run.degraded)
 
 
 def _groups(run: GateRun, folder: Path) -> Iterator[tuple[Check, ...]]:

@@ -24,6 +24,7 @@ from noren.domain.deployment import LoadGate, Slo
 from noren.gates import files
 
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}  # those that are limited and compared
+WARM_UPS = 4  # the warm-up is repeated until latencies have settled, so often at most
 COMPLETED = 0.99  # of what is offered, or the arm does not keep up
 PLAN, MEASURED = "plan.json", "measured.json"
 NO_ENDPOINT = -1  # a task that raised or never ended, not one request of it
@@ -57,7 +58,7 @@ class Plan:
 
     @property
     def warmup_s(self) -> float:
-        """Sent first, and not counted."""
+        """Sent first, and not counted; more than once where latencies still fall."""
         return self.gate.warmup.total_seconds()
 
     @property
@@ -125,6 +126,7 @@ class Measured:
     endpoints: tuple[str, ...] = ()  # "POST /predict"
     arrivals: int = 0  # that came due after the warm-up
     elapsed_s: float = 0.0  # from the end of the warm-up to the last of them
+    warm_ups: int = 1  # until latencies had settled
     generator_cpu: float = 0.0  # of one core
     dispatch_lag_p99_ms: float = 0.0  # from when an arrival was due to when its task began
     stopped: str | None = None  # why the schedule was not sent to its end

@@ -8,13 +8,15 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from noren.control.ports import GateRun
 from noren.domain.verdict import Check, Outcome, overall
-from noren.gates import files
+from noren.gates import calibration, files
 from noren.gates.duet import (
     MEASURED,
+    WARM_UPS,
     Measured,
     Plan,
     Target,
@@ -46,6 +48,7 @@ def check(run: GateRun, folder: Path) -> Checks:
 def make_plan(run: GateRun, folder: Path) -> Plan:
     """The duet that the run asks for. The same run draws the same schedule."""
     gate = run.green.gates.load
+    gate = replace(gate, launch_sigma=_launch_sigma(folder, gate.launch_sigma))
     targets = {"green": Target(url=run.green_url, revision=run.green.name, headers=run.headers.get("green", {}))}
     if run.blue and run.blue_url:
         targets["blue"] = Target(url=run.blue_url, revision=run.blue.name, headers=run.headers.get("blue", {}))
@@ -57,6 +60,21 @@ def make_plan(run: GateRun, folder: Path) -> Plan:
         slo=run.green.slo,
         seed=zlib.crc32(run.name.encode()),
     )
+
+
+def _launch_sigma(folder: Path, default: float) -> float:
+    """What `noren gate calibrate` measured for the deployment. A file that cannot be read decides nothing."""
+    path = folder / files.CALIBRATION
+    if not path.exists():
+        return default
+    try:
+        found = calibration.from_json(path.read_bytes())
+        said = f"launch_sigma {found.launch_sigma:.4f}, of {found.launches} launches at {found.measured_at:%Y-%m-%d %H:%M}"
+    except ValueError as error:
+        found, said = None, f"damaged, so launch_sigma is {default}: {str(error).splitlines()[0]}"
+    with (folder / files.LOG).open("a") as log:
+        log.write(f"{path.name}: {said}\n")
+    return found.launch_sigma if found else default
 
 
 def measure(plan: Plan, folder: Path, told: Callable[[Measured], None] | None = None) -> Checks:
@@ -89,7 +107,7 @@ def _judgements(
     driver: "subprocess.Popen[bytes]", plan: Plan, folder: Path, told: Callable[[Measured], None] | None
 ) -> Iterator[Checks]:
     """What each look says, until the generator has ended."""
-    ends_at = time.monotonic() + _START_WITHIN_S + plan.warmup_s + plan.duration_s + 2 * plan.drain_s
+    ends_at = time.monotonic() + _START_WITHIN_S + WARM_UPS * plan.warmup_s + plan.duration_s + 2 * plan.drain_s
     number, planned = 1, looks(plan.duration_s)
     while driver.poll() is None and time.monotonic() < ends_at:
         time.sleep(_ASK_EVERY_S)

@@ -11,6 +11,7 @@ server that stalls would hide the requests that were due meanwhile (coordinated 
 
 import gc
 import json
+import math
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ from noren.gates.duet import (
     DROPPED,
     NO_ENDPOINT,
     ROW,
+    WARM_UPS,
     Measured,
     Plan,
     Samples,
@@ -59,6 +61,7 @@ _WRITE_EVERY_S = 1.0
 _PROGRESS_EVERY = 5  # writings
 _MAX_MESSAGES = 20  # different failure messages that are kept for each arm
 _LEAVE_WITHIN_S = 2.0
+_STILL_FALLING = 0.85  # p50 of a warm-up's second half beside its first: below it, caches and batches are still filling
 _KEPT_ANSWERS = 1000  # of each arm
 _LONGEST_ANSWER = 65_536  # bytes
 
@@ -100,12 +103,15 @@ class Arm:
     requests: int = 0
     errors: int = 0  # after the warm-up
     failures: Counter[str] = field(default_factory=Counter)
+    warm: list[tuple[float, float]] = field(default_factory=list)  # due_s and latency_ms of the current warm-up
 
     def note(
         self, arrival: Arrival, latency_ms: float, endpoint: int, failure: str | None, *, misrouted: bool = False
     ) -> None:
         """Keep one sample."""
         self.rows.append((arrival.number, arrival.due_s, latency_ms, endpoint, failure is None, misrouted))
+        if arrival.due_s < 0 and math.isfinite(latency_ms):
+            self.warm.append((arrival.due_s, latency_ms))
         if arrival.due_s < 0 or endpoint == DROPPED:
             return
         self.requests += 1
@@ -140,13 +146,13 @@ class Duet:
             for name, t in plan.targets.items()
         }
         self.environment = environment
-        self.due_s = schedule(plan, self.rng)
         self.endpoints: dict[str, int] = {}
         self.kept: Counter[str] = Counter()  # answers of each arm
         self.lags_ms: list[float] = []
         self.stopped: str | None = None
+        self.number = 0  # of the next arrival
         self.sent = 0  # arrivals after the warm-up
-        self.began = 0.0  # the end of the warm-up on this process's clock
+        self.warm_ups = 0
         self.sent_s = -plan.warmup_s  # due time of the last arrival that was sent
         self.wall = self.cpu = 0.0  # when counting began
 
@@ -174,25 +180,41 @@ class Duet:
     # Sending
 
     def _send(self) -> None:
-        """Send each arrival when it is due."""
-        self.began = time.perf_counter() + self.plan.warmup_s
+        """Warm up until latencies have settled, then send what counts."""
         self._count_from_here()
-        warm = True
-        for number, due_s in enumerate(self.due_s):
-            if warm and due_s >= 0:
-                self._count_from_here()
-                warm = False
-            due_at = self.began + due_s
+        plan, began = self.plan, time.perf_counter()
+        while plan.warmup_s and self.warm_ups < WARM_UPS and not self.stopped:
+            began += plan.warmup_s
+            self._send_when_due(poisson(self.rng, plan.gate.rate, -plan.warmup_s, 0), began)
+            self.warm_ups += 1
+            if self._settled():
+                break
+        gevent.sleep(max(began - time.perf_counter(), 0))
+        self._count_from_here()
+        self._send_when_due(poisson(self.rng, plan.gate.rate, 0, plan.duration_s), began)
+
+    def _send_when_due(self, schedule: np.ndarray[Any, np.dtype[np.float64]], began: float) -> None:
+        """Send each arrival when it is due; `began`: when second 0 of the schedule is on this process's clock."""
+        for due_s in schedule:
+            due_at = began + due_s
             gevent.sleep(max(due_at - time.perf_counter(), 0))  # 0 lets the answers in when we are late
             if self.stopped:
                 break
             user, task = self.picks.next()
             seed = int(self.rng.integers(2**32))
-            arrival = Arrival(number=number, due_s=float(due_s), due_at=due_at, user=user, task=task, seed=seed)
+            arrival = Arrival(number=self.number, due_s=float(due_s), due_at=due_at, user=user, task=task, seed=seed)
             for name in self.rng.permutation(list(self.arms)):
                 self._dispatch(self.arms[name], arrival)
+            self.number += 1
             self.sent_s = float(due_s)
             self.sent += int(due_s >= 0)
+
+    def _settled(self) -> bool:
+        """Whether no arm became quicker in the course of the warm-up that has just been sent."""
+        falling = [_falls(arm.warm, -self.plan.warmup_s / 2) for arm in self.arms.values()]
+        for arm in self.arms.values():
+            arm.warm.clear()
+        return not any(falling)
 
     def _count_from_here(self) -> None:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
@@ -304,6 +326,7 @@ class Duet:
             endpoints=tuple(self.endpoints),
             arrivals=self.sent,
             elapsed_s=max(self.sent_s, 0.0),
+            warm_ups=self.warm_ups,
             generator_cpu=busy,
             dispatch_lag_p99_ms=float(np.quantile(self.lags_ms, 0.99)) if self.lags_ms else 0.0,
             stopped=self.stopped,
@@ -317,15 +340,23 @@ class Duet:
         return f"load: {state}: " + "; ".join(counts)
 
 
-def schedule(plan: Plan, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """When arrivals are due, in seconds from the end of the warm-up; rising.
+def poisson(
+    rng: np.random.Generator, rate: float, begin_s: float, end_s: float
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """When arrivals are due, `rate` a second; rising.
 
     A Poisson process, given how many arrivals it has: then they are uniform (Ross, Stochastic Processes, 2.3).
     So every run at the same rate has the same number of samples.
     """
-    warm = rng.uniform(-plan.warmup_s, 0, round(plan.gate.rate * plan.warmup_s))
-    counted = rng.uniform(0, plan.duration_s, round(plan.gate.rate * plan.duration_s))
-    return np.sort(np.concatenate([warm[warm < 0], counted]))
+    return np.sort(rng.uniform(begin_s, end_s, round(rate * (end_s - begin_s))))
+
+
+def _falls(warm: list[tuple[float, float]], middle_s: float) -> bool:
+    first = [latency_ms for due_s, latency_ms in warm if due_s < middle_s]
+    second = [latency_ms for due_s, latency_ms in warm if due_s >= middle_s]
+    if not first or not second:
+        return False
+    return bool(np.median(second) < _STILL_FALLING * np.median(first))
 
 
 def measure(plan: Plan, folder: Path) -> None:

@@ -12,7 +12,9 @@ def markdown(verdict: Verdict) -> str:
     seconds = (verdict.ended_at - verdict.started_at).total_seconds()
     rows = [f"| {_MARKS[c.outcome]} {c.outcome} | {_cell(c.name)} | {_cell(c.detail)} |" for c in verdict.checks]
     head = f"### {_MARKS[verdict.outcome]} {verdict.outcome}: {_cell(verdict.reason)}"
-    return "\n".join([head, "", "| | check | |", "|---|---|---|", *rows, "", f"{seconds:.0f} s of measuring", ""])
+    degraded = f"; the baseline served guests meanwhile: {_cell(verdict.degraded)}" if verdict.degraded else ""
+    tail = f"{seconds:.0f} s of measuring{degraded}"
+    return "\n".join([head, "", "| | check | |", "|---|---|---|", *rows, "", tail, ""])
 
 
 def _cell(text: str) -> str:

@@ -45,6 +45,8 @@ class MemoryGate:
             reason=reason,
             started_at=now,
             ended_at=now,
+            replicas=run.replicas,
+            degraded=run.degraded,
         )
         self.verdicts.setdefault(name, verdict)
 

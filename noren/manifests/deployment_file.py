@@ -151,6 +151,7 @@ class LoadGate(Part):
     )
     margins: Margins | None = Field(None, description="default by mode")
     slack_ms: float = Field(1.0, ge=0, description="a difference below this is none, whatever the ratio")
+    twin: bool = Field(True, description="compare with a fresh copy of blue where memory allows; `off`: with blue")
 
     @field_validator("duration")
     @classmethod
@@ -169,6 +170,7 @@ class LoadGate(Part):
             duration=self.duration or preset.duration,
             margins=domain.Margins(**self.margins.model_dump()) if self.margins else preset.margins,
             slack_ms=self.slack_ms,
+            twin=self.twin,
         )
 
 
@@ -193,7 +195,10 @@ class Strategy(Part):
     """How traffic moves, and how long each state may last."""
 
     steps: tuple[int, ...] = Field((10, 50, 100), description="per cent of traffic on green, rising, to 100")
-    step_wait: Duration = Field(timedelta(seconds=30), description="how long each step is watched")
+    step_wait: Duration = Field(timedelta(seconds=30), description="how long each step is watched at least")
+    step_requests: int = Field(
+        20, ge=0, le=1_000_000, description="guests that green must have answered in each step; 0 asks for none"
+    )
     bake: Duration = Field(timedelta(minutes=5), description="how long blue stays warm after the switch")
     ready_within: Duration = Field(timedelta(minutes=10), description="environment, start and warm-up")
     gate_within: Duration = Field(timedelta(minutes=20), description="one attempt at the gates")

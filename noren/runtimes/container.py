@@ -104,6 +104,10 @@ class ContainerRuntime:
             orphans = {p.name: p for p in self.machine.processes(KIND) if p.name not in there}
             return replicas + [_launching(p, ReplicaState.STOPPING, None) for p in orphans.values()]
 
+    def spare_bytes(self) -> int:
+        """See Runtime."""
+        return psutil.virtual_memory().available
+
     def logs(self, revision: str, *, lines: int) -> Sequence[str]:
         """See Runtime."""
         said = {index: tail(file, lines) for index, file in self.records.logs(revision).items()}

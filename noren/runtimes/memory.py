@@ -16,6 +16,7 @@ class MemoryRuntime:
         self.ever: set[str] = set()
         self.sick: set[str] = set()  # runs, but does not answer
         self.broken: dict[str, str] = {}  # keeps crashing, and why
+        self.spare: int | None = None
 
     def start(self, revision: Revision) -> None:
         """See Runtime."""
@@ -39,6 +40,10 @@ class MemoryRuntime:
             for name, count in self.wanted.items()
             for index in range(count)
         ]
+
+    def spare_bytes(self) -> int | None:
+        """See Runtime."""
+        return self.spare
 
     def logs(self, revision: str, *, lines: int) -> Sequence[str]:
         """See Runtime."""

@@ -72,6 +72,10 @@ class ProcessRuntime:
             replicas += [_running(p, ReplicaState.STOPPING, None, memory) for p in orphans.values()]
             return replicas
 
+    def spare_bytes(self) -> int:
+        """See Runtime."""
+        return psutil.virtual_memory().available
+
     def logs(self, revision: str, *, lines: int) -> Sequence[str]:
         """See Runtime."""
         files = self.records.logs(revision)

@@ -62,7 +62,10 @@ class Plane:
 
     def apply(self, bento: str = "shop:v1", **spec: object) -> Any:
         name = bento.partition(":")[0]
-        body = {"spec": {"name": name, "bento": bento, "strategy": {"bake": "0s", "step_wait": "0s"}} | spec}
+        body = {
+            "spec": {"name": name, "bento": bento, "strategy": {"bake": "0s", "step_wait": "0s", "step_requests": 0}}
+            | spec
+        }
         return self.ask("PUT", f"/deployments/{name}", body)
 
     def tick(self, times: int = 15) -> None:

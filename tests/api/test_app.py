@@ -105,7 +105,7 @@ def test_every_command_answers_with_the_deployment_as_it_is_then(plane: Plane) -
     assert plane.ask("POST", "/deployments/shop/promote").json()["rollout"]["state"] == "shifting(10)"
     assert plane.ask("POST", "/deployments/shop/abort").json()["rollout"]["failure"] == "aborted by a person"
     plane.tick()
-    plane.apply("shop:v2", strategy={"step_wait": "0s", "bake": "0s"})
+    plane.apply("shop:v2", strategy={"step_wait": "0s", "bake": "0s", "step_requests": 0})
     plane.tick()
     assert plane.ask("POST", "/deployments/shop/rollback").json()["rollout"]["green"] == "shop-1"
 

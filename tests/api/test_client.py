@@ -30,7 +30,7 @@ def client(plane: Plane) -> Client:
 
 
 def request(**changes: object) -> Request:
-    spec = {"name": "shop", "bento": "shop:v1", "strategy": {"bake": "0s", "step_wait": "0s"}}
+    spec = {"name": "shop", "bento": "shop:v1", "strategy": {"bake": "0s", "step_wait": "0s", "step_requests": 0}}
     return Request.model_validate({"spec": spec | changes})
 
 

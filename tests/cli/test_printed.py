@@ -112,7 +112,7 @@ def test_what_looks_like_markup_is_printed_as_it_is(
         monkeypatch.setattr(verb, "client", Answers().client)
         monkeypatch.setattr(verb, "out", Console(width=200, highlight=False))
     status.status()
-    assert capsys.readouterr().out.count(MARKUP) == 3  # rollout, replica, verdict
+    assert capsys.readouterr().out.count(MARKUP) == 4  # rollout, replica, verdict, evidence
     verdict.verdict("shop")
     assert capsys.readouterr().out.count(MARKUP) == 2  # detail and evidence
 

@@ -103,7 +103,7 @@ class House:
             "number": 0,
             "bento": bento,
             "route": Route(prefix=f"/{name}", host=f"{name}.localhost"),
-            "strategy": Strategy(step_wait=timedelta(seconds=5), bake=timedelta(seconds=10)),
+            "strategy": Strategy(step_wait=timedelta(seconds=5), step_requests=0, bake=timedelta(seconds=10)),
         }
         return self.commands.apply(Revision(**wanted | changes)).revision
 

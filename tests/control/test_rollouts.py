@@ -49,8 +49,8 @@ def test_a_promotion_shifts_step_by_step_bakes_and_then_stops_blue(house: House)
     assert since(house, "12 apply") == [
         "12 apply: shop-2: shop:v2",
         "12 state: shop-2: warming",
-        "12 rungate: gate of shop-2 against shop-1, attempt 1",
         "12 state: shop-2: gating",
+        "12 rungate: gate of shop-2 against shop-1_twin, attempt 1",
         "12 judge: PASS: as the test says",
         "12 shift: traffic: shop-2 10 %, shop-1 90 %",
         "12 state: shop-2: shifting(10)",
@@ -90,8 +90,8 @@ def test_a_failed_gate_leaves_guests_with_blue_and_removes_green(house: House) -
     assert since(house, "12 apply") == [
         "12 apply: shop-2: shop:v2",
         "12 state: shop-2: warming",
-        "12 rungate: gate of shop-2 against shop-1, attempt 1",
         "12 state: shop-2: gating",
+        "12 rungate: gate of shop-2 against shop-1_twin, attempt 1",
         "12 judge: FAIL: as the test says",
         "12 fail: shop-2 failed its gate: as the test says",
         "12 state: shop-2: undoing",
@@ -121,13 +121,13 @@ def test_a_measurement_that_is_invalid_three_times_is_held_for_a_person_who_may_
     house.apply("shop:v2")
     house.run(60)
 
-    assert since(house, "12 rungate") == [
-        "12 rungate: gate of shop-2 against shop-1, attempt 1",
+    assert since(house, "12 state: shop-2: gating") == [
         "12 state: shop-2: gating",
+        "12 rungate: gate of shop-2 against shop-1_twin, attempt 1",
         "12 judge: INVALID: as the test says",
-        "12 rungate: gate of shop-2 against shop-1, attempt 2",
+        "12 rungate: gate of shop-2 against shop-1_twin, attempt 2",
         "12 judge: INVALID: as the test says",
-        "12 rungate: gate of shop-2 against shop-1, attempt 3",
+        "12 rungate: gate of shop-2 against shop-1_twin, attempt 3",
         "12 judge: INVALID: as the test says",
         "12 hold: no valid measurement in 3 attempts: as the test says",
         "12 state: shop-2: held",
@@ -164,11 +164,11 @@ def test_a_gate_without_a_verdict_in_time_is_stopped_and_tried_again(house: Hous
     house.run(35)
 
     assert len(house.gate.lost) == 3
-    assert since(house, "12 rungate") == [
-        "12 rungate: gate of shop-2 against shop-1, attempt 1",
+    assert since(house, "12 state: shop-2: gating") == [
         "12 state: shop-2: gating",
-        "22 rungate: gate of shop-2 against shop-1, attempt 2",
-        "32 rungate: gate of shop-2 against shop-1, attempt 3",
+        "12 rungate: gate of shop-2 against shop-1_twin, attempt 1",
+        "22 rungate: gate of shop-2 against shop-1_twin, attempt 2",
+        "32 rungate: gate of shop-2 against shop-1_twin, attempt 3",
         "42 hold: no valid measurement in 3 attempts: the gate ended without a verdict",
         "42 state: shop-2: held",
     ]
@@ -256,8 +256,8 @@ def test_a_newer_revision_supersedes_a_rollout_that_has_not_switched(house: Hous
         "18 state: shop-2: undone",
         "18 state: shop-3: starting",
         "18 state: shop-3: warming",
-        "18 rungate: gate of shop-3 against shop-1, attempt 1",
         "18 state: shop-3: gating",
+        "18 rungate: gate of shop-3 against shop-1_twin, attempt 1",
         "18 judge: PASS: as the test says",
         "18 shift: traffic: shop-3 10 %, shop-1 90 %",
         "18 state: shop-3: shifting(10)",
@@ -287,7 +287,7 @@ def test_a_revision_applied_while_baking_ends_the_bake_and_takes_green_as_its_bl
     house.apply("shop:v3")
     house.settle()
 
-    assert "24 rungate: gate of shop-3 against shop-2, attempt 1" in house.history()
+    assert "24 rungate: gate of shop-3 against shop-2_twin, attempt 1" in house.history()
     live = house.deployment().live
     assert live
     assert live.name == "shop-2"
@@ -458,8 +458,71 @@ def test_the_gate_is_given_both_arms_and_the_examples_of_green(house: House) -> 
 
     run = next(run for run in house.gate.runs.values() if run.blue)
     assert run.green_url == run.blue_url == "http://127.0.0.1:7480/shop"
-    assert run.headers == {"green": {"x-noren-revision": "shop-2"}, "blue": {"x-noren-revision": "shop-1"}}
+    assert run.headers == {"green": {"x-noren-revision": "shop-2"}, "blue": {"x-noren-revision": "shop-1_twin"}}
     assert [example["path"] for example in run.examples] == ["/predict"]
+
+
+def test_green_is_judged_beside_a_twin_of_blue_that_only_the_gate_can_reach(house: House) -> None:
+    house.live("shop:v1")
+    house.gate.outcome = None
+    house.apply("shop:v2")
+    house.settle()
+
+    run = next(run for run in house.gate.runs.values() if run.blue)
+    assert (run.blue and run.blue.name, run.degraded) == ("shop-1_twin", "")
+    assert house.replicas() == {"shop-1": 1, "shop-2": 1, "shop-1_twin": 1}
+    assert set(house.door.tables["shop"].backends) == {"shop-1", "shop-2", "shop-1_twin"}
+    assert house.weights() == {"shop-1": 100}
+
+    house.gate.give(run.name, Outcome.PASS)
+    house.settle()
+    assert house.replicas() == {"shop-1": 1, "shop-2": 1}
+    assert set(house.door.tables["shop"].backends) == {"shop-1", "shop-2"}
+
+
+def test_a_twin_that_crashes_leaves_a_verdict_that_says_so(house: House) -> None:
+    house.live("shop:v1")
+    house.runtime.broken["shop-1_twin"] = "no such file"
+    house.apply("shop:v2")
+    house.settle()
+
+    verdict = house.store.verdicts("shop")[-1]
+    assert (verdict.outcome, verdict.degraded) == (Outcome.PASS, "a copy of it keeps crashing: no such file")
+    assert any("against shop-1, attempt 1, which serves guests meanwhile" in line for line in house.history())
+    assert "shop-1_twin" not in house.replicas()
+
+
+def test_a_load_test_that_guests_suffer_from_is_stopped_and_left_to_a_person(house: House) -> None:
+    house.live("shop:v1")
+    house.gate.outcome = None
+    house.apply("shop:v2")
+    house.settle()
+    house.door.counts["shop-1"] = Counts(requests=100, errors=50)
+    house.settle()
+
+    assert house.state() == "held"
+    assert "the load test was stopped: shop-1 answered 50 of 100 guests with 5xx" in house.history()[-3]
+    assert len(house.gate.lost) == 1
+    assert house.replicas() == {"shop-1": 1, "shop-2": 1}
+    house.commands.promote("shop")
+    house.run(30)
+    assert house.state() == "done"
+
+
+def test_a_step_without_guests_goes_on_when_they_come(house: House) -> None:
+    house.live("shop:v1")
+    strategy = Strategy(step_wait=timedelta(seconds=5), bake=timedelta(seconds=10))
+    house.apply("shop:v2", strategy=strategy)
+    house.run(10)
+    assert house.state() == "unvisited(10)"
+    house.door.counts["shop-2"] = Counts(requests=20)
+    house.settle()
+    assert house.state() == "shifting(50)"
+    house.run(10)
+    assert house.state() == "unvisited(50)"
+    house.commands.promote("shop")
+    house.settle()
+    assert house.weights() == {"shop-2": 100}
 
 
 def test_a_removed_deployment_has_no_traffic_no_replicas_and_no_row(house: House) -> None:

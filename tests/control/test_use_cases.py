@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from noren.control.use_cases import digest
-from noren.domain.deployment import Resources, Revision, Route, Server, Slo
+from noren.domain.deployment import Resources, Revision, Route, Server, Slo, digest
 from noren.domain.errors import Conflict, NotFound, SpecError, Stale
 
 if TYPE_CHECKING:

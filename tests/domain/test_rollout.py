@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
 from noren.domain.deployment import Gates, LoadGate, Revision, Route, Strategy
-from noren.domain.observation import Counts, GateState, Observation
+from noren.domain.observation import LADDER_MS, Counts, GateState, Observation
 from noren.domain.rollout import Rollout, decide, record, uphold
 from noren.domain.verdict import Check, Outcome, Verdict, overall
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-STRATEGY = Strategy(step_wait=5 * SECOND, bake=10 * SECOND)
+STRATEGY = Strategy(step_wait=5 * SECOND, step_requests=0, bake=10 * SECOND)
+NO_TWIN = Gates(load=LoadGate(twin=False))
 
 
 def revision(number: int, **changes: object) -> Revision:
@@ -24,12 +25,16 @@ def revision(number: int, **changes: object) -> Revision:
         number=number,
         bento=f"shop:v{number}",
         route=Route(prefix="/shop", host="shop.localhost"),
+        gates=NO_TWIN,
         strategy=STRATEGY,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
 BLUE, GREEN = revision(1), revision(2)
+COMPARED = revision(2, gates=Gates())  # a green that asks for a twin of blue
+TWIN = replace(BLUE, twin=True)
+OFF = "gates.load.twin is off"
 
 
 def verdict(outcome: Outcome, attempt: int = 1) -> Verdict:
@@ -47,6 +52,7 @@ def seen(
     now: datetime = NOON,
     green: int = 1,
     blue: int = 1,
+    twin: int = 0,
     ready: int | None = None,
     on_green: int = 0,
     gate: GateState | Verdict = GateState.ABSENT,
@@ -55,7 +61,7 @@ def seen(
     in_flight: dict[str, int] | None = None,
 ) -> Observation:
     """A world where `green` and `blue` replicas run and answer, and green has `on_green` per cent."""
-    running = {GREEN.name: green, BLUE.name: blue}
+    running = {GREEN.name: green, BLUE.name: blue, TWIN.name: twin}
     weights = {name: share for name, share in ((GREEN.name, on_green), (BLUE.name, 100 - on_green)) if share}
     return Observation(
         now=now,
@@ -90,7 +96,7 @@ def test_a_green_that_keeps_crashing_fails_with_its_last_words() -> None:
 
 def test_the_gate_runs_once_green_is_ready_and_is_asked_by_the_same_name_after_a_crash() -> None:
     first = decide(rollout(), seen())
-    assert first == RunGate(GREEN, BLUE, 1)
+    assert first == RunGate(GREEN, BLUE, 1, OFF)
     stored = record(rollout(), first, seen())
     assert decide(stored, seen()) == first  # stored, and then killed before it was begun
     assert isinstance(decide(stored, seen(gate=GateState.RUNNING)), Wait)
@@ -125,7 +131,7 @@ def test_an_invalid_measurement_is_repeated_twice_and_then_held() -> None:
 
 def test_a_gate_that_died_is_run_again_and_one_that_never_ends_is_stopped_first() -> None:
     current = rollout(attempt=1, attempt_at=NOON, ready_at=NOON)
-    assert decide(current, seen(gate=GateState.LOST)) == RunGate(GREEN, BLUE, 2)
+    assert decide(current, seen(gate=GateState.LOST)) == RunGate(GREEN, BLUE, 2, OFF)
     late = NOON + STRATEGY.gate_within
     assert isinstance(decide(current, seen(gate=GateState.RUNNING, now=late)), StopGate)
 
@@ -178,11 +184,11 @@ def test_a_green_with_more_than_its_part_of_the_errors_is_undone_though_it_keeps
         }
         return decide(shifting, replace(seen(on_green=on_green), counts=counts))
 
-    said = "shop-2 answered 8 of 1000 guests with 5xx at 10 % of the traffic, shop-1 1 of 9000"
-    assert after(8, 1) == Fail(said)
-    assert isinstance(after(8, 80), Wait)  # what hits both alike is not green's doing
+    said = "shop-2 answered 9 of 1000 guests with 5xx at 10 % of the traffic, shop-1 1 of 9000"
+    assert after(9, 1) == Fail(said)
+    assert isinstance(after(9, 80), Wait)  # what hits both alike is not green's doing
     assert isinstance(after(1, 0), Wait)
-    assert after(8, 1, on_green=0) == Shift({GREEN.name: 10, BLUE.name: 90}, 0)  # they do not share the traffic yet
+    assert after(9, 1, on_green=0) == Shift({GREEN.name: 10, BLUE.name: 90}, 0)  # they do not share the traffic yet
 
 
 def test_each_step_is_counted_anew_and_the_last_one_has_nobody_to_be_compared_with() -> None:
@@ -191,6 +197,136 @@ def test_each_step_is_counted_anew_and_the_last_one_has_nobody_to_be_compared_wi
     assert (at_50.step_green, at_50.step_blue) == (counts[GREEN.name], counts[BLUE.name])
     at_100 = record(at_50, Shift({GREEN.name: 100}, 2), replace(seen(on_green=50), counts=counts))
     assert (at_100.step_green, at_100.step_blue) == (None, None)
+
+
+def _slower(count: int, *, than_ms: int) -> tuple[int, ...]:
+    return tuple(count if rung <= than_ms else 0 for rung in LADDER_MS)
+
+
+def test_a_green_with_more_than_its_part_of_the_slow_answers_is_undone() -> None:
+    figures = {"blue_ms": 100.0, "margin": 1.3}  # slow: over 130 ms, so over the rung of 150
+    check = Check(name="p99", outcome=Outcome.PASS, detail="", figures=figures)
+    judged = replace(verdict(Outcome.PASS), checks=(check,))
+    shifting = passed(step=0, step_at=NOON, step_green=Counts(), step_blue=Counts())
+
+    def after(green: Counts, blue: Counts) -> Action:
+        counts = {GREEN.name: green, BLUE.name: blue}
+        return decide(replace(shifting, verdict=judged), replace(seen(on_green=10), counts=counts))
+
+    slow = Counts(requests=1000, slower=_slower(40, than_ms=200))
+    said = "shop-2 answered 40 of 1000 guests in more than 130 ms at 10 % of the traffic, shop-1 90 of 9000"
+    assert after(slow, Counts(requests=9000, slower=_slower(90, than_ms=200))) == Fail(said)
+    assert isinstance(after(slow, Counts(requests=9000, slower=_slower(360, than_ms=200))), Wait)
+    assert isinstance(after(replace(slow, slower=_slower(40, than_ms=100)), Counts(requests=9000)), Wait)
+    counts = {GREEN.name: slow, BLUE.name: Counts(requests=9000)}  # no gate has said what is slow
+    assert isinstance(decide(shifting, replace(seen(on_green=10), counts=counts)), Wait)
+
+
+def test_a_step_waits_for_guests_says_so_and_gives_up_when_nobody_decides() -> None:
+    green = revision(2, strategy=replace(STRATEGY, step_requests=20))
+    at_10 = passed(green=green, step=0, step_at=NOON, step_green=Counts(requests=5), step_blue=Counts())
+    later, at = NOON + STRATEGY.step_wait, {"on_green": 10}
+
+    waits = decide(at_10, seen(now=later, counts=Counts(requests=24), **at))  # type: ignore[arg-type]
+    assert waits == Wait("shop-2 has met 19 of 20 guests at 10 %: `noren promote` goes on without them")
+    unvisited = record(at_10, waits, seen(now=later, **at))  # type: ignore[arg-type]
+    assert (unvisited.phase, unvisited.unvisited_at) == ("unvisited(10)", later)
+
+    enough = seen(now=later, counts=Counts(requests=25), **at)  # type: ignore[arg-type]
+    assert decide(unvisited, enough) == Shift({GREEN.name: 50, BLUE.name: 50}, 1)
+    assert record(unvisited, decide(unvisited, enough), enough).unvisited_at is None
+    assert isinstance(decide(replace(unvisited, rushed=True), seen(now=later, **at)), Shift)  # type: ignore[arg-type]
+    late = seen(now=later + STRATEGY.hold_within, **at)  # type: ignore[arg-type]
+    assert decide(unvisited, late) == Fail("shop-2 has met 0 of 20 guests at 10 %, and nobody decided within 1:00:00")
+    assert isinstance(decide(replace(unvisited, paused=True), late), Wait)
+
+
+# The twin of blue
+
+
+def test_green_is_compared_with_a_fresh_copy_of_blue_that_is_started_beside_it() -> None:
+    r = rollout(green=COMPARED)
+    assert decide(r, seen(green=0)) == Start(COMPARED)
+    assert decide(r, seen(ready=0)) == Start(TWIN)
+    assert decide(r, seen(ready=0, twin=1)) == Wait("shop-2 is starting")
+    assert decide(r, seen()) == Start(TWIN)
+    slow = replace(seen(twin=1), ready={GREEN.name: 1, BLUE.name: 1})
+    assert decide(r, slow) == Wait("shop-1_twin, the copy to compare with, is starting")
+    assert decide(r, seen(twin=1)) == RunGate(COMPARED, TWIN, 1)
+
+
+@pytest.mark.parametrize("ended", [{"verdict": verdict(Outcome.PASS)}, {"held_at": NOON}, {"failure": "it failed"}])
+def test_the_twin_goes_when_there_is_nothing_more_to_compare(ended: dict[str, object]) -> None:
+    r = rollout(green=COMPARED, attempt=1, ready_at=NOON, **ended)
+    assert decide(r, seen(twin=1)) == Stop(TWIN.name)
+
+
+def test_without_a_twin_green_is_compared_with_blue_and_the_reason_is_told() -> None:
+    r = rollout(green=COMPARED, ready_at=NOON)
+    poor = replace(seen(), memory_bytes={BLUE.name: 100_000_000}, spare_bytes=110_000_000)
+    reason = "110 MB of memory are to spare, and a copy of it asks for 120"
+    assert decide(r, poor) == RunGate(COMPARED, BLUE, 1, reason)
+    assert decide(r, replace(poor, spare_bytes=120_000_000)) == Start(TWIN)
+    assert decide(r, replace(poor, present=seen(twin=1).present, running=seen(twin=1).running)) == RunGate(
+        COMPARED, TWIN, 1
+    ) or isinstance(decide(r, replace(poor, present=seen(twin=1).present)), Start | Wait)
+    crashing = replace(seen(), broken={TWIN.name: "no such file"})
+    assert decide(r, crashing) == RunGate(COMPARED, BLUE, 1, "a copy of it keeps crashing: no such file")
+    late = replace(seen(now=NOON + STRATEGY.ready_within, twin=1), ready={GREEN.name: 1, BLUE.name: 1})
+    assert decide(r, late) == RunGate(COMPARED, BLUE, 1, "a copy of it was not ready within 0:10:00")
+
+
+@pytest.mark.parametrize("changes", [{"blue": None}, {"trusted": True}])
+def test_a_first_revision_and_a_rollback_have_no_twin(changes: dict[str, object]) -> None:
+    assert rollout(green=COMPARED, **changes).twin is None
+
+
+# What a verdict is bound to
+
+
+def test_a_pass_is_void_when_green_was_started_again_before_its_first_guest() -> None:
+    judged = replace(verdict(Outcome.PASS), replicas=("0: pid 7",))
+    r = replace(passed(), verdict=judged)
+    same, other = {GREEN.name: ("0: pid 7",)}, {GREEN.name: ("0: pid 8",)}
+    assert isinstance(decide(r, replace(seen(), identities=same)), Shift)
+    restarted = replace(seen(), identities=other)
+    assert decide(r, restarted) == RunGate(GREEN, BLUE, 2, OFF)
+    # With guests the front door's counts tell more, and a person's word is bound to nothing.
+    assert isinstance(
+        decide(replace(r, step=0, step_at=NOON), replace(restarted, weights=seen(on_green=10).weights)), Wait
+    )
+    assert isinstance(decide(replace(r, approved=True), restarted), Shift)
+    last = replace(r, attempt=3)
+    held = decide(last, restarted)
+    assert held == Hold("no valid measurement in 3 attempts: shop-2 was started again after it was judged")
+    assert isinstance(decide(record(last, held, restarted), restarted), Wait)
+
+
+# The brake
+
+
+def test_the_load_test_is_stopped_when_the_guests_of_blue_notice_it() -> None:
+    before = Counts(requests=1000, errors=1, slower=_slower(5, than_ms=20))  # p99 20 ms and less
+    running = record(rollout(ready_at=NOON), RunGate(GREEN, BLUE, 1), replace(seen(), counts={BLUE.name: before}))
+
+    def after(requests: int, errors: int = 0, slow: int = 0) -> Action:
+        rungs = tuple(was + (slow if rung <= 100 else 0) for was, rung in zip(before.slower, LADDER_MS, strict=True))
+        now = Counts(requests=before.requests + requests, errors=before.errors + errors, slower=rungs)
+        return decide(running, replace(seen(gate=GateState.RUNNING), counts={BLUE.name: now}))
+
+    assert isinstance(after(500, errors=5, slow=25), Wait)
+    assert isinstance(after(50, slow=50), Wait)  # too few to speak of a p99
+    slow, faulty = after(500, slow=26), after(500, errors=6)
+    assert isinstance(slow, Judge)
+    assert isinstance(faulty, Judge)
+    assert slow.verdict.outcome is faulty.verdict.outcome is Outcome.HOLD
+    assert slow.verdict.reason.startswith("the load test was stopped: 26 of 500 guests of shop-1 waited longer than")
+    assert "6 of 500 guests with 5xx" in faulty.verdict.reason
+
+    stored = record(running, slow, seen())
+    held = record(stored, decide(stored, seen()), seen())
+    assert held.phase == "held"
+    assert isinstance(decide(held, seen(gate=GateState.RUNNING)), StopGate)
 
 
 def test_counters_that_were_reset_count_from_zero() -> None:
@@ -268,16 +404,21 @@ _strategies = st.builds(
     Strategy,
     steps=st.sampled_from([(100,), (10, 100), (10, 50, 100), (1, 2, 3, 100)]),
     step_wait=st.integers(0, 20).map(lambda s: s * SECOND),
+    step_requests=st.sampled_from([0, 20]),
     bake=st.integers(0, 20).map(lambda s: s * SECOND),
 )
-_gates = st.builds(Gates, smoke=_maybe, load=st.builds(LoadGate, enabled=_maybe))
+_gates = st.builds(Gates, smoke=_maybe, load=st.builds(LoadGate, enabled=_maybe, twin=_maybe))
 _greens = st.builds(
     lambda strategy, gates, replicas: revision(2, strategy=strategy, gates=gates, replicas=replicas),
     _strategies,
     _gates,
     st.integers(1, 3),
 )
-_verdicts = st.none() | st.sampled_from(Outcome).map(verdict)
+_verdicts = st.none() | st.builds(
+    lambda outcome, replicas: replace(verdict(outcome), replicas=replicas),
+    st.sampled_from(Outcome),
+    st.sampled_from([(), ("0: pid 7",)]),
+)
 
 
 @st.composite
@@ -303,6 +444,8 @@ def rollouts(draw: st.DrawFn) -> Rollout:
         counted_from=draw(st.none() | st.just(Counts())),
         step_green=draw(st.none() | st.just(Counts())),
         step_blue=draw(st.none() | st.just(Counts())),
+        attempt_blue=draw(st.none() | st.just(Counts())),
+        unvisited_at=draw(_times),
         switched_at=NOON if last else None,
         rushed=draw(_maybe),
         superseded_by=draw(st.none() | st.just(3)),
@@ -318,7 +461,7 @@ _counts = st.builds(Counts, requests=st.integers(0, 200), errors=st.integers(0, 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> Observation:
-    present = {name: draw(st.integers(0, 3)) for name in (GREEN.name, BLUE.name)}
+    present = {name: draw(st.integers(0, 3)) for name in (GREEN.name, BLUE.name, TWIN.name)}
     running = {name: draw(st.integers(0, count)) for name, count in present.items()}
     ready = {name: draw(st.integers(0, count)) for name, count in running.items()}
     share = draw(st.sampled_from([0, 1, 10, 50, 100]))
@@ -332,6 +475,9 @@ def worlds(draw: st.DrawFn) -> Observation:
         weights=weights,
         in_flight={GREEN.name: draw(st.integers(0, 2)), BLUE.name: draw(st.integers(0, 2))},
         counts={GREEN.name: draw(_counts), BLUE.name: draw(_counts)},
+        identities={GREEN.name: draw(st.sampled_from([(), ("0: pid 7",), ("0: pid 8",)]))},
+        memory_bytes={BLUE.name: 100},
+        spare_bytes=draw(st.sampled_from([None, 50, 500])),
         gate=draw(_gate_states),
     )
 
@@ -354,6 +500,8 @@ def test_what_serves_is_never_stopped(r: Rollout, w: Observation) -> None:
     action = decide(r, w)
     if isinstance(action, Stop):
         assert not w.weights.get(action.revision)
+        if action.revision == TWIN.name:
+            return  # it never has guests
         keeper = r.blue if r.failure else r.green
         assert keeper is None or action.revision != keeper.name
         assert keeper is None or w.weights.get(keeper.name) == 100

@@ -213,7 +213,7 @@ class House:
             "name": name,
             "bento": bento,
             "gates": {"load": False} | fields.pop("gates", {}),
-            "strategy": {"steps": [50, 100], "step_wait": "1s", "bake": "2s", "drain_within": "2s"}
+            "strategy": {"steps": [50, 100], "step_wait": "1s", "step_requests": 0, "bake": "2s", "drain_within": "2s"}
             | fields.pop("strategy", {}),
             **fields,
         }

@@ -27,7 +27,7 @@ name: summarizer
 bento: summarizer:latest
 slo: {error_rate: 0.05}
 gates: {load: {duration: 3s, warmup: 500ms}}
-strategy: {step_wait: 1s, bake: 1s}
+strategy: {step_wait: 1s, step_requests: 0, bake: 1s}
 """
 
 Run = Callable[..., str]

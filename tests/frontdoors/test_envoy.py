@@ -116,6 +116,23 @@ def test_only_answers_to_guests_are_counted(house: House) -> None:
     assert (counts.requests, counts.errors) == (3, 1)
 
 
+def test_answers_to_guests_are_counted_by_how_long_they_took(house: House) -> None:
+    replica = house.replica("shop-1")
+    house.serve({"shop-1": 100}, replica)
+    house.get("/shop/x")
+    for headers in ({}, {"x-noren-revision": "shop-1"}):
+        threading.Timer(0.4, replica.released.set).start()
+        house.get("/shop/slow", **headers)
+        replica.released.clear()
+
+    # Envoy merges what its threads have timed twice a second.
+    counts = house.seen(lambda view: view.counts["shop-1"].slower_than(300) > 0).counts["shop-1"]
+    assert counts.requests == 2
+    assert counts.slower_than(300) == 1
+    assert counts.slower_than(30_000) == 0
+    assert (counts.p99_ms() or 0) > 300
+
+
 def test_a_slow_request_is_in_flight_until_it_is_answered(house: House) -> None:
     replica = house.replica("shop-1")
     house.serve({"shop-1": 100}, replica)
