@@ -10,6 +10,7 @@ from rich.text import Text
 from noren.api.schemas import DeploymentView, EventView
 from noren.cli.console import OptionalName, client, only_name, out, state
 from noren.cli.status import weights
+from noren.cli.verdict import evidence
 from noren.client import Client
 from noren.domain.errors import DriverUnavailable
 
@@ -46,6 +47,8 @@ def follow(control: Client, name: str, *, revision: str | None = None, quiet: bo
             time.sleep(_EVERY_S)
     if not quiet:
         out.print(f"{name}: {state(view)}", markup=False)
+        if rollout and view.last_verdict and view.last_verdict.revision == rollout.green:
+            out.print(evidence(view.last_verdict), soft_wrap=True, markup=False)
     if revision:
         return view.live is not None and view.live.name == revision
     return bool(rollout and not rollout.active and not rollout.failure)

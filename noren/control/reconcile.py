@@ -7,8 +7,9 @@ from noren.control.ports import Catalog, Event, FrontDoor, Gate, GateRun, Runtim
 from noren.control.world import World, table
 from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
 from noren.domain.commands import Deployment, begin_queued, ended, upheld
+from noren.domain.decide import decide, uphold
 from noren.domain.observation import GateState, Observation
-from noren.domain.rollout import Rollout, decide, record, uphold
+from noren.domain.rollout import Rollout, record
 
 _GRACE = timedelta(seconds=20)  # between SIGTERM and SIGKILL; nobody waits for an answer any more
 

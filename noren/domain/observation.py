@@ -73,6 +73,10 @@ class Observation:
     spare_bytes: int | None = None  # memory that could be given to more of them; None: not known
     gate: GateState | Verdict = GateState.ABSENT  # of the rollout's current attempt
 
+    def counted(self, revision: str) -> Counts:
+        """The front door's counts of it."""
+        return self.counts.get(revision, Counts())
+
     def exists(self, revision: Revision) -> bool:
         """Whether anything of it is left on the machine."""
         return self.present.get(revision.name, 0) > 0

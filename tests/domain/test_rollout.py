@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
+from noren.domain.decide import decide, uphold
 from noren.domain.deployment import Gates, LoadGate, Revision, Route, Strategy
 from noren.domain.observation import LADDER_MS, Counts, GateState, Observation
-from noren.domain.rollout import Rollout, decide, record, uphold
+from noren.domain.rollout import Rollout, record
 from noren.domain.verdict import Check, Outcome, Verdict, overall
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

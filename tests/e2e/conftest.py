@@ -58,6 +58,7 @@ BENTOS = {
     "thoughtful": {"answer": "while os.path.exists(os.environ['HOLD']): time.sleep(0.05)"},
     # Installed where it is built, and not among its requirements: the commonest way to be broken.
     "forgetful": {"imports": "import sqlalchemy"},
+    "spotty": {"answer": "assert not text.endswith('7'), 'seven is too much'"},
     "unready": {"ready": "False"},
     "mortal": {"answer": "os._exit(3)"},
 }

@@ -251,6 +251,18 @@ def test_a_bento_that_dies_at_the_first_request_never_gets_a_guest(serving: Hous
     serving.until(serving.settled)
 
 
+def test_a_version_with_more_than_its_part_of_the_errors_is_undone_though_it_keeps_its_limit(serving: House) -> None:
+    steps = {"steps": [50, 100], "step_wait": "120s"}
+    with serving.traffic(rate=60) as traffic:
+        said = serving.apply("echo:spotty", "--wait", expect=1, slo={"error_rate": 0.5}, strategy=steps).out
+
+    assert "guests with 5xx at 50 % of the traffic" in said
+    blue, wrong = serving.live()[0], [answer for answer in traffic.answers if answer.wrong]
+    assert wrong
+    assert blue not in {answer.revision for answer in wrong}
+    assert serving.live()[1] == "echo:v1"
+
+
 @pytest.mark.quiet
 def test_a_bento_that_is_much_slower_fails_the_load_gate(serving: House) -> None:
     load = {"rate": 30, "warmup": "0s", "duration": "12s"}
