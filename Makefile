@@ -44,7 +44,8 @@ bench-demo: setup  ## seconds of each step of the demo, requests per second, mem
 bench-serve: setup  ## noren-serve beside its peers: requests per second, CPU, latency, overload; 25 minutes
 	$(RUN) python -m benchmarks.serve $(ARGS)
 
-bench-gate: setup  ## how often the gate is right: slowdowns put into real services; 3 hours, may be interrupted
+# ARGS="--list" and others: `python -m benchmarks.gate --help`.
+bench-gate: setup  ## how often the gate is right: slowdowns put into real services; 4 hours, may be interrupted
 	$(RUN) python -m benchmarks.gate $(ARGS)
 
 bench-images: setup  ## size of an image, seconds to make it again after a training (podman, root)

@@ -1,179 +1,103 @@
 """make bench-gate: how often the gate is right, by real services that are made worse on purpose.
 
 Each run is a row of ~/.cache/noren/bench/gate/runs.jsonl as soon as it ends, so that hours of runs may be interrupted
-and go on where they were; --fresh begins anew. What is published are all scenarios with all of their runs.
+and go on where they were. Published, in benchmarks/results/gate.json and docs/gate.md, is what has all of its runs.
+`tables` publishes what is there, without measuring anything.
 """
 
 import argparse
-import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import httpx
-import numpy as np
-
-from benchmarks.gate import rivals
-from benchmarks.gate.scenarios import SCENARIOS, Base, Injection, Scenario
-from benchmarks.rows import Row, publish, show
+from benchmarks.gate import duets, ramp, tables
+from benchmarks.gate.ledger import FILE, Ledger
+from benchmarks.gate.plan import minutes_left, overview
+from benchmarks.gate.scenarios import EXPERIMENTS, Experiment, Ramp
+from benchmarks.gate.serving import Placement, placement
+from benchmarks.rows import publish, show
+from benchmarks.serve import tables as pages
 from benchmarks.serve import training
-from benchmarks.serve.scorers import CACHE
-from noren.domain.deployment import LoadGate, Margins, Slo
-from noren.gates import standalone
-from noren.gates.duet import last_look, look_file, read_measured
-from noren.machine import free_port
 
 COMMAND = "make bench-gate"
-RUNS = CACHE / "gate" / "runs.jsonl"
-USER = Path(__file__).with_name("user.py")
-QUICK = replace(LoadGate(), slack_ms=0.0)
-FULL = replace(QUICK, duration=timedelta(minutes=10), margins=Margins(p50=0.10, p95=0.12, p99=0.15))
 
 
-def main() -> int:
-    """Run what is missing, then publish."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
-    parser.add_argument("--only", default="", metavar="NAME,...", help="scenarios whose names contain one of these")
-    parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing new after so long")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
-    options = parser.parse_args()
-    training.train()
-    if options.fresh:
-        RUNS.unlink(missing_ok=True)
-    words = [word.strip() for word in options.only.split(",") if word.strip()]
-    chosen = [s for s in SCENARIOS if not words or any(word in s.name for word in words)]
-    ends_at = time.monotonic() + options.minutes * 60
-    for scenario in _missing(chosen):
-        if time.monotonic() > ends_at:
-            break
-        _keep(_run(scenario))
-    return _report()
-
-
-def _missing(chosen: list[Scenario]) -> Iterator[Scenario]:
-    """Round by round, so that a slow hour of the machine hits all scenarios."""
-    while todo := [s for s in chosen if len(_runs(s)) < s.runs]:
-        yield from todo
-
-
-def _run(scenario: Scenario) -> dict[str, Any]:
-    injection = scenario.injection if isinstance(scenario.injection, Injection) else scenario.injection(_base())
-    gate = FULL if scenario.full else QUICK
-    folder = Path(tempfile.mkdtemp(prefix="noren-gate-"))
-    with _serving(Injection()) as blue, _serving(injection) as green:
-        question = standalone.Question(candidate=green, baseline=blue, locustfile=USER, gate=gate, slo=Slo())
-        verdict = standalone.run(question, folder, lambda _: None)
-    number = last_look(folder)
-    measured = read_measured(folder, look_file(number)) if number else None
-    run = {
-        "scenario": scenario.name,
-        "outcome": verdict.outcome.value,
-        "reason": verdict.reason,
-        "seconds": (verdict.ended_at - verdict.started_at).total_seconds(),
-        "injection": asdict(injection),
-        "figures": {check.name: dict(check.figures) for check in verdict.checks},
-    }
-    if measured and measured.arms:
-        until_s = max(measured.elapsed_s, 1.0)
-        run |= {"ratio": rivals.ratio_of_p99(measured, until_s), "mann_whitney": rivals.mann_whitney(measured, until_s)}
-    shutil.rmtree(folder)
-    print(f"{scenario.name}: {verdict.outcome} after {run['seconds']:.0f} s: {verdict.reason}", flush=True)
-    return run
-
-
-def _base() -> Base:
-    """Latencies of the unchanged service now, from ten seconds of the same load."""
-    folder = Path(tempfile.mkdtemp(prefix="noren-gate-"))
-    with _serving(Injection()) as blue, _serving(Injection()) as green:
-        gate = replace(QUICK, duration=timedelta(seconds=10))
-        standalone.run(
-            standalone.Question(candidate=green, baseline=blue, locustfile=USER, gate=gate, slo=Slo()),
-            folder,
-            lambda _: None,
-        )
-        measured = read_measured(folder)
-    shutil.rmtree(folder)
-    assert measured is not None
-    known = measured.arms["blue"].until(10).known["latency_ms"]
-    p33, p50, p99 = (float(np.quantile(known, q)) for q in (0.33, 0.50, 0.99))
-    return Base(p33=p33, p50=p50, p99=p99)
-
-
-@contextmanager
-def _serving(injection: Injection) -> Iterator[str]:
-    """noren-serve with the service; its URL."""
-    port = free_port()
-    argv = [str(Path(sys.executable).with_name("noren-serve")), "benchmarks.gate.service:Forest", "--port", str(port)]
-    env = {**os.environ, "INJECT": json.dumps(asdict(injection)), "OMP_NUM_THREADS": "1"}
-    root = Path(__file__).resolve().parents[2]
-    with subprocess.Popen(argv, env=env, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the arguments ask for."""
+    options = _options(arguments)
+    where = placement(pin=options.pin)
+    ledger = Ledger(FILE, pinned=where.pinned)
+    chosen = _chosen(options.only)
+    if options.list:
+        print(overview([(experiment, ledger.of(experiment)) for experiment in chosen]))
+        return 0
+    if options.what == "run":
+        if options.fresh:
+            ledger.forget(chosen)
+        training.train()
+        where.take()
         try:
-            _await(f"http://127.0.0.1:{port}/readyz", server)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def _await(url: str, server: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        if server.poll() is not None:
-            raise SystemExit(f"the service did not start: noren-serve ended with {server.returncode}")
-        try:
-            if httpx.get(url, trust_env=False, timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise SystemExit(f"{url} did not answer in a minute")
-
-
-def _keep(run: dict[str, Any]) -> None:
-    RUNS.parent.mkdir(parents=True, exist_ok=True)
-    with RUNS.open("a") as file:
-        file.write(json.dumps(run) + "\n")
-
-
-def _runs(scenario: Scenario) -> list[dict[str, Any]]:
-    lines = RUNS.read_text().splitlines() if RUNS.exists() else []
-    return [run for run in map(json.loads, lines) if run["scenario"] == scenario.name]
-
-
-def _report() -> int:
-    rows = [row for scenario in SCENARIOS for row in _rows(scenario, _runs(scenario))]
-    whole = all(len(_runs(scenario)) >= scenario.runs for scenario in SCENARIOS)
-    if whole:
-        publish("gate", rows, command=COMMAND)
-    else:
-        show("nothing of this is published: not all runs are there", rows)
+            _measure(chosen, ledger, where, until=time.monotonic() + options.minutes * 60)
+        except KeyboardInterrupt:
+            print("interrupted: the same command goes on from here")
+    _report(ledger)
     return 0
 
 
-def _rows(scenario: Scenario, runs: list[dict[str, Any]]) -> Iterator[Row]:
-    if not runs:
-        return
-    counts = Counter(run["outcome"] for run in runs)
-    mode = "full" if scenario.full else "quick"
-    yield Row(name=f"{scenario.name} ({mode}): runs", value=len(runs), unit="runs")
-    for outcome in ("PASS", "FAIL", "HOLD", "INVALID"):
-        goal = f"<= {scenario.at_most[outcome]}" if outcome in scenario.at_most else ""
-        if outcome in scenario.at_least:
-            goal = f">= {scenario.at_least[outcome] * len(runs):g}"
-        yield Row(name=f"{scenario.name} ({mode}): {outcome}", value=counts[outcome], unit="runs", goal=goal)
-    seconds = float(np.median([run["seconds"] for run in runs]))
-    yield Row(name=f"{scenario.name} ({mode}): time to the verdict, median", value=round(seconds), unit="s")
-    for rival, name in (("ratio", "p99 more than 10 % slower"), ("mann_whitney", "Mann-Whitney as Kayenta does")):
-        failed = sum(bool(run.get(rival)) for run in runs)
-        yield Row(name=f"{scenario.name} ({mode}): would fail by {name}", value=failed, unit="runs")
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="?", choices=["run", "tables"], default="run")
+    parser.add_argument("--only", default="", metavar="NAME,...", help="scenarios whose names contain one of these")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing new after so long")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier runs of these scenarios")
+    parser.add_argument("--list", action="store_true", help="what is done and what is left, and no more")
+    parser.add_argument(
+        "--pin",
+        action=argparse.BooleanOptionalAction,
+        default=len(os.sched_getaffinity(0)) > 1,
+        help="both arms on one core, the generator on another",
+    )
+    return parser.parse_args(arguments)
+
+
+def _chosen(only: str) -> list[Experiment]:
+    words = [word.strip() for word in only.split(",") if word.strip()]
+    return [e for e in EXPERIMENTS if not words or any(word in e.name for word in words)]
+
+
+def _measure(chosen: Sequence[Experiment], ledger: Ledger, where: Placement, *, until: float) -> None:
+    for experiment in _missing(chosen, ledger):
+        if time.monotonic() > until:
+            break
+        began = time.monotonic()
+        number = len(ledger.of(experiment))
+        run = ramp.run(experiment, where) if isinstance(experiment, Ramp) else duets.run(experiment, number, where)
+        ledger.keep(run | {"took_s": time.monotonic() - began})
+
+
+def _missing(chosen: Sequence[Experiment], ledger: Ledger) -> Iterator[Experiment]:
+    """Round by round, so that a slow hour of the machine hits all of them."""
+    while todo := [experiment for experiment in chosen if not ledger.complete(experiment)]:
+        yield from todo
+
+
+def _report(ledger: Ledger) -> None:
+    """Publish what is complete; show what is not yet, and say what is missing."""
+    found = [(experiment, ledger.of(experiment)) for experiment in EXPERIMENTS]
+    complete = [(e, runs) for e, runs in found if ledger.complete(e)]
+    missing = [(e, runs) for e, runs in found if not ledger.complete(e)]
+    if complete:
+        publish("gate", [row for e, runs in complete for row in tables.rows(e, runs)], command=COMMAND)
+        pages.write(tables.SECTION, tables.markdown(complete), tables.PAGE)
+    if begun := [row for e, runs in missing for row in tables.rows(e, runs)]:
+        show("not published: not all of their runs are there", begun)
+    for experiment, runs in missing:
+        print(f"missing: {experiment.name}: {experiment.runs - len(runs)} of {experiment.runs} runs")
+    if missing:
+        print(f"about {minutes_left(missing):.0f} minutes are left")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,19 @@
 """What is put into a service, and what the gate should say of it."""
 
+import math
+import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
-from noren.domain.deployment import Margins
+from noren.domain.deployment import LoadGate, Margins
 
 TAIL_SHARE = 0.015  # of the requests: enough to move p99, and too few to move p95
+STALL_S, STALL_EVERY_S = 1.0, 20.0
+QUICK = replace(LoadGate(), slack_ms=0.0)
+FULL = replace(QUICK, duration=timedelta(minutes=10), margins=Margins(p50=0.10, p95=0.12, p99=0.15))
+# The first look comes after a third of it, and may be the last: it, too, has two stalls in it.
+STALLED = replace(QUICK, duration=timedelta(seconds=6 * STALL_EVERY_S))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,10 +24,16 @@ class Injection:
     tail_ms: float = 0.0  # of `tail_share` of the requests
     tail_share: float = 0.0
     pause_s: float = 0.0  # every so often nobody is served for so long
-    pause_every_s: float = 20.0
+    pause_every_s: float = STALL_EVERY_S
+    pause_phase_s: float = 0.0  # on the machine's own clock, so that two services may stand still together, or not
     error_rate: float = 0.0
     broken_endpoint: bool = False
     seed: int = 1
+
+    def next_pause(self, now_s: float) -> float:
+        """When the next pause begins; `now_s` on the machine's monotonic clock, as is what it gives."""
+        passed = math.floor((now_s - self.pause_phase_s) / self.pause_every_s)
+        return self.pause_phase_s + (passed + 1) * self.pause_every_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +51,36 @@ class Scenario:
 
     name: str
     runs: int
-    full: bool = False
+    gate: LoadGate = QUICK
     injection: Injection | Callable[[Base], Injection] = Injection()
+    both: Callable[[int], tuple[Injection, Injection]] | None = None  # blue's and green's, by the number of the run
+    sequential: int = 0  # runs after which Locust alone is asked as well
     at_least: dict[str, float] = field(default_factory=dict)  # outcome -> share of the runs
     at_most: dict[str, int] = field(default_factory=dict)  # outcome -> runs
+
+    @property
+    def mode(self) -> str:
+        """As docs/gate.md calls it."""
+        seconds = f"{self.gate.duration.total_seconds():.0f} s"
+        return {QUICK.duration: "quick", FULL.duration: "full"}.get(self.gate.duration, seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ramp:
+    """Rising rates, until the gate says that one core of the generator is not enough."""
+
+    users: str  # file of the locustfile beside this one
+    client: str  # the class of Locust's that asks
+    arms: int
+    runs: int = 3
+
+    @property
+    def name(self) -> str:
+        """How its rows begin."""
+        return f"one generator core: {self.client} to {'two arms' if self.arms == 2 else 'one arm'}"
+
+
+Experiment = Scenario | Ramp
 
 
 def _shift(part: float) -> Callable[[Base], Injection]:
@@ -52,20 +92,51 @@ def _tail(part: float) -> Callable[[Base], Injection]:
     return lambda base: Injection(tail_ms=(1 + part) * base.p99 - base.p33, tail_share=TAIL_SHARE)
 
 
+def _stalls(number: int) -> tuple[Injection, Injection]:
+    """Both arms stand still, in every other run at the same time."""
+    chance = random.Random(number)
+    first_s = chance.uniform(0, STALL_EVERY_S)
+    apart_s = chance.uniform(2 * STALL_S, STALL_EVERY_S - 2 * STALL_S) if number % 2 else 0.0
+    blue = Injection(pause_s=STALL_S, pause_phase_s=first_s)
+    return blue, replace(blue, pause_phase_s=(first_s + apart_s) % STALL_EVERY_S)
+
+
 _QUICK = Margins()
 SCENARIOS = (
-    Scenario(name="nothing", runs=30, at_least={"PASS": 0.9}, at_most={"FAIL": 0}),
-    Scenario(name="p50 +30 %", runs=12, injection=_shift(2 * _QUICK.p50), at_least={"FAIL": 0.95}, at_most={"PASS": 0}),
-    Scenario(name="p99 +60 %", runs=12, injection=_tail(2 * _QUICK.p99), at_least={"FAIL": 0.95}, at_most={"PASS": 0}),
+    Scenario(name="nothing", runs=30, sequential=10, at_least={"PASS": 0.9}, at_most={"FAIL": 0}),
+    Scenario(
+        name="p50 +30 %",
+        runs=12,
+        injection=_shift(2 * _QUICK.p50),
+        sequential=10,
+        at_least={"FAIL": 0.95},
+        at_most={"PASS": 0},
+    ),
+    Scenario(
+        name="p99 +60 %",
+        runs=12,
+        injection=_tail(2 * _QUICK.p99),
+        sequential=10,
+        at_least={"FAIL": 0.95},
+        at_most={"PASS": 0},
+    ),
     Scenario(name="p50 +15 %: the margin", runs=12, injection=_shift(_QUICK.p50), at_most={"PASS": 1}),
     Scenario(name="0.5 % errors", runs=6, injection=Injection(error_rate=0.005), at_most={"PASS": 0}),
     Scenario(name="one endpoint fails", runs=3, injection=Injection(broken_endpoint=True), at_least={"FAIL": 1.0}),
-    Scenario(name="p99 +20 %", runs=5, full=True, injection=_tail(0.2), at_most={"PASS": 0}),
+    Scenario(name="p99 +20 %", runs=5, gate=FULL, injection=_tail(0.2), at_most={"PASS": 0}),
     Scenario(
         name="250 ms pause every 20 s",
         runs=5,
-        full=True,
+        gate=FULL,
         injection=Injection(pause_s=0.25),
+        sequential=5,
         at_most={"PASS": 0},
     ),
+    Scenario(name="1 s stall every 20 s in both", runs=6, gate=STALLED, both=_stalls, at_most={"FAIL": 0}),
 )
+RAMPS = tuple(
+    Ramp(users=users, client=client, arms=arms)
+    for users, client in (("echo_fast.py", "FastHttpUser"), ("echo_http.py", "HttpUser"))
+    for arms in (1, 2)
+)
+EXPERIMENTS: tuple[Experiment, ...] = (*SCENARIOS, *RAMPS)

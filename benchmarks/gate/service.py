@@ -1,6 +1,7 @@
 """A real service that can be made worse: a random forest behind noren-serve, and what INJECT asks for.
 
-Delays do not occupy the worker (they are awaited), so that they shift latencies by exactly what is asked.
+Delays do not occupy the worker (they are awaited), so that they shift latencies by exactly what is asked. With
+RECORD, a file, it writes down when each request came and when its answer left, and when it stood still (stalls.py).
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from benchmarks.serve.scorers import MODELS
 
 _TREES = 60
 _INJECTION = Injection(**json.loads(os.environ.get("INJECT", "{}")))
+_RECORD = os.environ.get("RECORD")
 
 
 @bentoml.service
@@ -28,21 +30,28 @@ class Forest:
         self._forest = joblib.load(MODELS / "forest.joblib")
         self._forest.estimators_ = self._forest.estimators_[:_TREES]
         self._chance = random.Random(_INJECTION.seed)
-        self._began = time.monotonic()
+        self._pauses: asyncio.Task[None] | None = None
+        # One line is one write: a service that is killed has left whole lines.
+        self._record = os.open(_RECORD, os.O_CREAT | os.O_WRONLY | os.O_APPEND) if _RECORD else None
         for _ in range(20):
             self._score([[0.0] * 30])
 
     @bentoml.api  # type: ignore[untyped-decorator]
-    async def predict(self, rows: list[list[float]]) -> list[float]:
-        """Probability that each row is of the second class."""
+    async def predict(self, rows: list[list[float]], asked: int = -1) -> list[float]:
+        """Probability that each row is of the second class. `asked` is the number of the request, for the record."""
+        came_s = time.monotonic()
         await self._inject()
-        return self._score(rows)
+        scores = self._score(rows)
+        self._note(asked, came_s)
+        return scores
 
     @bentoml.api  # type: ignore[untyped-decorator]
-    async def describe(self) -> dict[str, int]:
+    async def describe(self, asked: int = -1) -> dict[str, int]:
         """How many trees there are."""
+        came_s = time.monotonic()
         if _INJECTION.broken_endpoint:
             raise RuntimeError("injected")
+        self._note(asked, came_s)
         return {"trees": _TREES}
 
     def _score(self, rows: list[list[float]]) -> list[float]:
@@ -50,11 +59,28 @@ class Forest:
         return scores
 
     async def _inject(self) -> None:
-        into = (time.monotonic() - self._began) % _INJECTION.pause_every_s
-        if into < _INJECTION.pause_s:
-            time.sleep(_INJECTION.pause_s - into)  # as a garbage collection would: nobody is served
+        if _INJECTION.pause_s and self._pauses is None:
+            self._pauses = asyncio.create_task(self._pause())
         if self._chance.random() < _INJECTION.error_rate:
             raise RuntimeError("injected")
         late = _INJECTION.tail_ms if self._chance.random() < _INJECTION.tail_share else 0.0
         if _INJECTION.delay_ms + late:
             await asyncio.sleep((_INJECTION.delay_ms + late) / 1000)
+
+    async def _pause(self) -> None:
+        """Stand still every so often, as for a garbage collection.
+
+        Whoever sleeps here holds up the event loop of the only worker: nobody is accepted, read, scored or answered
+        meanwhile, also those who were in the middle of it, and new guests wait in the kernel's queue.
+        """
+        while True:
+            begins_s = _INJECTION.next_pause(time.monotonic())
+            await asyncio.sleep(begins_s - time.monotonic())
+            began_s = time.monotonic()
+            time.sleep(_INJECTION.pause_s)
+            self._note(None, began_s)
+
+    def _note(self, asked: int | None, began_s: float) -> None:
+        if self._record is not None:
+            what = "pause" if asked is None else str(asked)
+            os.write(self._record, f"{what} {began_s:.6f} {time.monotonic():.6f}\n".encode())

@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "serving.md"
 def markdown(results: Results, goals: Sequence[Row]) -> str:
     """One table for each model, and one of the goals."""
     parts = [_table(scenario, results) for scenario in SCENARIOS if any(m == scenario.model for m, _ in results)]
-    return "\n\n".join([*parts, _goals(goals)])
+    return "\n\n".join([*parts, figures(goals)])
 
 
 def write(section: str, text: str, page: Path = PAGE) -> bool:
@@ -28,6 +28,12 @@ def write(section: str, text: str, page: Path = PAGE) -> bool:
         return False
     page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after.partition(end)[2] if end in after else after}")
     return True
+
+
+def figures(found: Sequence[Row]) -> str:
+    """A table of rows, and whether they hold."""
+    lines = [f"| {r.name} | {r.value:g} {r.unit} | {r.goal} | {_verdict(r)} |" for r in found]
+    return "\n".join(["| figure | value | goal | holds |", "|---|---|---|---|", *lines])
 
 
 def rows(results: Results) -> list[Row]:
@@ -61,11 +67,6 @@ def _line(name: str, entry: Entry, connections: int) -> str:
     alone = f"{one.per_second:,.0f}" if one else ""
     weight = f"{entry.memory_mb:.0f} | {entry.first_answer_s:.1f}"
     return f"| {label} | {many.per_second:,.0f}{failed} | {many.cpu_us:,.0f} | {latencies} | {alone} | {weight} |"
-
-
-def _goals(goals: Sequence[Row]) -> str:
-    lines = [f"| {r.name} | {r.value:g} {r.unit} | {r.goal} | {_verdict(r)} |" for r in goals]
-    return "\n".join(["| figure | value | goal | holds |", "|---|---|---|---|", *lines])
 
 
 def _verdict(row: Row) -> str:
