@@ -19,6 +19,29 @@ from noren.settings import Settings, load
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+# These begin first, the longest at the front: else one process works on the last of them while the others wait.
+_LONGEST = (
+    "gates/test_standalone.py",
+    "e2e/test_steering.py",
+    "e2e/test_crash_safety.py",
+    "e2e/test_interrupts.py",
+    "serve/test_conformance.py",
+    "e2e/test_containers.py",
+    "e2e/test_bad_days.py",
+    "images/test_real_image.py",
+    "runtimes/test_container.py",
+    "serve/test_lifecycle.py",
+    "serve/test_supervisor.py",
+    "serve/test_clients.py",
+    "training/test_train_sentiment.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {Path(__file__).parent / name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 _SERVICE = """
 import bentoml
 
