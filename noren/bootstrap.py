@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -16,7 +17,7 @@ from noren.control.ports import Runtime
 from noren.control.reconcile import Drivers
 from noren.control.use_cases import Commands
 from noren.domain.deployment import Revision
-from noren.domain.errors import Conflict, DriverError, SpecError
+from noren.domain.errors import Conflict, DriverError, NotFound, SpecError
 from noren.frontdoors.envoy import EnvoyFrontDoor
 from noren.gates.process import ProcessGate
 from noren.machine import Machine
@@ -29,6 +30,9 @@ from noren.runtimes.process import ProcessRuntime
 from noren.runtimes.record import forget_all
 from noren.settings import Settings, remembered_runtime
 from noren.stores.sql import SqlStore
+
+if TYPE_CHECKING:
+    from noren.gates.launches import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,27 @@ def control_plane(settings: Settings) -> ControlPlane:
         allowed_hosts=_allowed_hosts(settings),
     )
     return ControlPlane(app=api.make(parts), loop=loop)
+
+
+def trial(settings: Settings, deployment: str, number: int) -> "Trial":
+    """What copies of a revision are made of, run by, and sent.
+
+    Raises NotFound when there is no such revision, Conflict while a gate measures on this machine.
+    """
+    from noren.gates.launches import Trial  # half a second of imports that the control plane does not need
+
+    machine = Machine(settings.home)
+    if runs := machine.processes("gate"):
+        raise Conflict(
+            f"the gate measures on this machine now ({runs[0].name}), and one would disturb the other",
+            fix="wait for its verdict: `noren status`",
+        )
+    made = SqlStore(settings.database_url).revisions(deployment)
+    live = next((revision for revision in made if revision.number == number), None)
+    if live is None:
+        raise NotFound(f"{deployment} has no revision {number}", fix=f"see `noren revisions {deployment}`")
+    examples = BentoStore(settings.bentoml_home).examples(live.bento)
+    return Trial(runtime=_runtime(settings, machine), live=live, examples=examples)
 
 
 def _runtime(settings: Settings, machine: Machine) -> Runtime:

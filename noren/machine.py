@@ -23,6 +23,7 @@ import psutil
 HOME, KIND, NAME, LEADER = "NOREN_OF", "NOREN_KIND", "NOREN_NAME", "NOREN_LEADER"
 # The shell tells the process its own pid and becomes it; the argv is passed through as it is.
 _BECOME = f'export {LEADER}=$$; exec "$@"'
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a CI that cancels, a terminal that is closed
 _SETTLED_S = 30.0  # a younger process may not have reached its exec on a busy machine, so its environment may change
 
 
@@ -159,6 +160,20 @@ def exit_code(pid: int) -> int | None:
     """How a child of this control plane ended; None when it was started by an earlier one."""
     reap()
     return _exits.get(pid)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C and the other ways to be ended wait: a process that is half started cannot be found and ended yet."""
+    came: list[int] = []
+    before = {signum: signal.signal(signum, lambda number, _frame: came.append(number)) for signum in ENDINGS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    if came:
+        signal.raise_signal(signal.Signals(came[0]))
 
 
 def own_environment() -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from noren import machine
-from noren.machine import Machine, Marked, free_port, listener, own_environment, rotate, tail
+from noren.machine import ENDINGS, Machine, Marked, free_port, listener, own_environment, rotate, tail, uninterrupted
 
 PATH = {"PATH": os.environ["PATH"]}
 
@@ -225,3 +225,17 @@ def test_a_log_is_rotated_only_when_it_is_too_long_and_one_past_is_kept(tmp_path
 
 def test_this_very_process_is_seen_only_when_it_is_marked(tmp_path: Path) -> None:
     assert os.getpid() not in pids(Machine(tmp_path).processes())
+
+
+@pytest.mark.parametrize("signum", ENDINGS, ids=lambda signum: signum.name)
+def test_who_wants_to_end_it_waits_until_what_must_be_whole_is_whole(signum: signal.Signals) -> None:
+    came: list[str] = []
+    before = signal.signal(signum, lambda *_: came.append("ended"))
+    try:
+        with uninterrupted():
+            os.kill(os.getpid(), signum)
+            time.sleep(0.01)
+            came.append("whole")
+        assert came == ["whole", "ended"]
+    finally:
+        signal.signal(signum, before)

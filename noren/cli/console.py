@@ -69,5 +69,5 @@ def state(view: DeploymentView) -> str:
     reason = f": {rollout.failure}" if rollout.failure else ""
     reason = ": `noren promote` or `noren abort` decides" if rollout.state == "held" else reason
     if rollout.state.startswith("unvisited"):
-        reason = ": waits for guests; `noren promote` goes on without them"
+        reason = ": waits for guests; `noren promote` sends it all traffic without them"
     return f"{rollout.green} {rollout.state}{paused}{reason}"

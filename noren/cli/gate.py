@@ -1,33 +1,29 @@
 """noren gate: a load test of two URLs, with a verdict, for any CI."""
 
-import math
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn
 from typer.core import TyperGroup
 
 from noren.api.schemas import VerdictView
+from noren.cli.calibrate import calibrate
 from noren.cli.console import AsJson, errors, print_json
+from noren.cli.progress import LoadProgress
 from noren.cli.verdict import print_verdict
-from noren.domain.deployment import LoadGate
 from noren.domain.errors import SpecError
 from noren.domain.verdict import Outcome, Verdict
 from noren.manifests import terms_file
 
-if TYPE_CHECKING:
-    from noren.gates.duet import Measured
-
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.HOLD: 2, Outcome.INVALID: 3}
 _USAGE = 64  # EX_USAGE of sysexits.h: 2 is taken
-_PLAIN_EVERY_S = 5.0
+_CALIBRATE = "calibrate"
 
 
 class _Group(TyperGroup):
@@ -38,24 +34,32 @@ class _Group(TyperGroup):
         with _usage():
             return super().make_context(*args, **kwargs)
 
-    def invoke(self, *args: Any, **kwargs: Any) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """See click."""
-        with _usage():
-            return super().invoke(*args, **kwargs)
+        with _usage(ctx):
+            return super().invoke(ctx)
 
 
 @contextmanager
-def _usage() -> Iterator[None]:
-    """End with the exit code of a wrong command line where click would end with 2."""
+def _usage(ctx: Any = None) -> Iterator[None]:
+    """End with the exit code of a wrong command line where click would end with 2.
+
+    ctx  click's, when a verb below this one may have been found; one that gives no verdict ends like all the others
+    """
     try:
         yield
     except SpecError as error:
-        _wrong(error.problem, error.fix)
+        _wrong(error.problem, error.fix, _wrong_code(ctx))
     except Exception as error:
         # Some versions of Typer bring a click of their own, so its UsageError has no one name.
         if not hasattr(error, "format_message"):
             raise
-        _wrong(error.format_message(), "noren gate --help")
+        verb = f" {_CALIBRATE}" if _wrong_code(ctx) == 2 else ""
+        _wrong(error.format_message(), f"noren gate{verb} --help", _wrong_code(ctx))
+
+
+def _wrong_code(ctx: Any) -> int:
+    return 2 if ctx is not None and ctx.invoked_subcommand == _CALIBRATE else _USAGE
 
 
 app = typer.Typer(cls=_Group, invoke_without_command=True, help="Judge a service by a load test beside another.")
@@ -116,7 +120,7 @@ def gate(
         slo=terms.limits(),
     )
     folder = _folder(evidence)
-    with _Progress(question.gate, silent=as_json) as progress:
+    with LoadProgress(question.gate, silent=as_json) as progress:
         verdict = standalone.run(question, folder, progress.tell)
     _finish(verdict, junit, markdown, html, as_json=as_json)
 
@@ -134,6 +138,9 @@ def replay(
 
     _see_writable(junit, markdown, html)
     _finish(standalone.replay(evidence), junit, markdown, html, as_json=as_json)
+
+
+app.command(_CALIBRATE)(calibrate)
 
 
 def _finish(
@@ -185,36 +192,7 @@ def _url(option: str, text: str) -> str:
     return text.rstrip("/")
 
 
-def _wrong(problem: str, fix: str) -> NoReturn:
+def _wrong(problem: str, fix: str, code: int) -> NoReturn:
     errors.print("error:", problem, style="red", markup=False, highlight=False, soft_wrap=True)
     errors.print("  fix:", fix, markup=False, highlight=False, soft_wrap=True)
-    sys.exit(_USAGE)
-
-
-class _Progress:
-    """How far the measurement is: a bar in a terminal, now and then a line elsewhere."""
-
-    def __init__(self, gate: LoadGate, *, silent: bool) -> None:
-        self._total_s, self._silent, self._said_at = gate.duration.total_seconds(), silent, 0.0
-        self._bar = Progress(TextColumn("{task.description}"), BarColumn(), console=errors, transient=True)
-        self._shown = errors.is_terminal and not silent
-        self._task = self._bar.add_task("warming up", total=self._total_s)
-
-    def __enter__(self) -> "_Progress":
-        if self._shown:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def tell(self, measured: "Measured") -> None:
-        """Show what has been measured."""
-        counted = {name: arm.until(math.inf) for name, arm in measured.arms.items()}  # without the warm-up
-        counts = [f"{name} {arm.requests} requests, {arm.errors} errors" for name, arm in counted.items()]
-        said = f"{measured.elapsed_s:.0f} of at most {self._total_s:.0f} s: " + "; ".join(counts)
-        if self._shown:
-            self._bar.update(self._task, completed=measured.elapsed_s, description=said)
-        elif not self._silent and measured.elapsed_s >= self._said_at + _PLAIN_EVERY_S:
-            self._said_at = measured.elapsed_s
-            errors.print(said, markup=False)
+    sys.exit(code)

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from noren import settings
 from noren.cli.console import AsJson, out, print_json
 from noren.client import Client
 from noren.domain.errors import Conflict, DriverError, DriverUnavailable
-from noren.machine import Machine, exit_code, listener, own_environment, tail
+from noren.machine import Machine, exit_code, listener, own_environment, tail, uninterrupted
 from noren.settings import Runtime, Settings
 
 _WITHIN_S = 30.0
@@ -92,7 +91,7 @@ def _start(chosen: Settings, *, foreground: bool) -> None:
         machine.become(argv, kind="server", name="server", env=env)
     outlived = machine.processes()  # a data plane that serves without its control plane
     try:
-        with _uninterrupted():
+        with uninterrupted():
             pid = machine.start(argv, kind="server", name="server", log=log, env=env)
         _wait_for_server(chosen, pid, log)
         _wait_for_front_door(chosen)
@@ -105,19 +104,6 @@ def _start(chosen: Settings, *, foreground: bool) -> None:
         else:
             stop_everything(chosen)
         raise
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait: a process that is half started cannot be found and ended yet."""
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda signum, _frame: came.append(signum))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
 
 
 def _wait_for_server(chosen: Settings, pid: int, log: Path) -> None:

@@ -50,8 +50,7 @@ class World:
         found: dict[str, tuple[str, ...]] = {}
         for r in sorted(self.of(deployment), key=lambda r: r.index):
             if r.state in RUNNING_STATES:
-                since = f" since {r.started_at.isoformat()}" if r.started_at else ""
-                found[r.revision] = (*found.get(r.revision, ()), f"{r.index}: pid {r.pid}{since}")
+                found[r.revision] = (*found.get(r.revision, ()), f"{r.index}: pid {r.pid}, {r.restarts} restarts")
         return found
 
 

@@ -119,7 +119,7 @@ def pause(deployment: Deployment) -> Deployment:
 def resume(deployment: Deployment) -> Deployment:
     """Go on after a pause."""
     _under_way(deployment, "resume")
-    return _with(deployment, paused=False)
+    return _with(deployment, paused=False, unvisited_at=None)
 
 
 def rollback(

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from noren.domain.actions import Action, Fail, Finish, Shift, Start, Stop, StopGate, Wait
 from noren.domain.deployment import Revision
-from noren.domain.gating import is_void, pass_gate, without_twin
+from noren.domain.gating import end_twin, is_void, pass_gate, without_twin
 from noren.domain.guests import too_many_errors, worse
 from noren.domain.observation import GateState, Observation
 from noren.domain.rollout import Rollout, missing_guests, watched
@@ -115,9 +115,8 @@ def _advance(rollout: Rollout, seen: Observation) -> Action:
         return Start(twin) if twin and early else Wait(f"{green.name} is starting")
     if not rollout.cleared or is_void(rollout, seen):
         return pass_gate(rollout, seen)
-    if twin and seen.exists(twin):
-        return Stop(twin.name)
-    return _shift(rollout, seen)
+    judged_at = rollout.verdict.ended_at if rollout.verdict else rollout.held_at
+    return end_twin(rollout, seen, judged_at) or _shift(rollout, seen)
 
 
 def _shift(rollout: Rollout, seen: Observation) -> Action:
@@ -129,7 +128,7 @@ def _shift(rollout: Rollout, seen: Observation) -> Action:
     if rollout.step >= 0 and not watched(rollout, seen.now) and not rollout.rushed:
         return Wait(f"watching {rollout.green.name} at {steps[rollout.step]} %")
     if missing := missing_guests(rollout, seen):
-        return Wait(f"{missing}: `noren promote` goes on without them")
+        return Wait(f"{missing}: `noren promote` sends it all traffic without them")
     # The first deployment has nobody to share with, and a person in a hurry skips the steps between.
     step = len(steps) - 1 if rollout.rushed or rollout.blue is None or rollout.trusted else rollout.step + 1
     return Shift(_split(rollout, steps[step]), step)
@@ -158,8 +157,8 @@ def _undo(rollout: Rollout, failure: str, seen: Observation) -> Action:
         return Shift(_all_on(blue))
     if seen.gate is GateState.RUNNING:
         return StopGate(failure)
-    if rollout.twin and seen.exists(rollout.twin):
-        return Stop(rollout.twin.name)
+    if stop := end_twin(rollout, seen, rollout.failed_at):
+        return stop
     if seen.exists(green):
         drained_by = (rollout.failed_at or rollout.started_at) + green.strategy.drain_within
         if not seen.idle(green) and seen.now < drained_by:

@@ -1,8 +1,9 @@
 """How green gets past the gate: with what it is compared, when it is judged again, and when it is left to a person."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from noren.domain.actions import Action, Hold, Judge, RunGate, Start, Stop, StopGate, Wait
+from noren.domain.deployment import Revision
 from noren.domain.guests import suffering
 from noren.domain.observation import GateState, Observation
 from noren.domain.rollout import Rollout
@@ -10,6 +11,8 @@ from noren.domain.verdict import Outcome, Verdict
 
 MAX_ATTEMPTS = 3  # an INVALID measurement is run again at most twice
 _ROOM = 1.2  # times the memory of blue must be free before a copy of it is started
+_BRAKES_AFTER = timedelta(seconds=5)  # the start of the generator is a stir that passes
+_GONE_WITHIN = timedelta(minutes=1)  # a twin that does not end then is left behind: it is ended after the rollout
 
 
 def pass_gate(rollout: Rollout, seen: Observation) -> Action:
@@ -47,8 +50,8 @@ def is_void(rollout: Rollout, seen: Observation) -> bool:
 def _held(rollout: Rollout, seen: Observation) -> Action:
     if seen.gate is GateState.RUNNING:
         return StopGate("nobody waits for its verdict any more")
-    if rollout.twin and seen.exists(rollout.twin):
-        return Stop(rollout.twin.name)
+    if stop := end_twin(rollout, seen, rollout.held_at):
+        return stop
     return Wait("held: `noren promote` or `noren abort` decides")
 
 
@@ -65,6 +68,14 @@ def _run_gate(rollout: Rollout, seen: Observation, attempt: int) -> Action:
     return RunGate(green, twin, attempt)
 
 
+def end_twin(rollout: Rollout, seen: Observation, since: datetime | None) -> Stop | None:
+    """Stop the twin that nobody needs `since` then, if it still runs."""
+    twin = rollout.twin
+    if twin is None or not seen.exists(twin) or seen.now >= (since or seen.now) + _GONE_WITHIN:
+        return None
+    return Stop(twin.name)
+
+
 def without_twin(rollout: Rollout, seen: Observation) -> str:
     """Why green is compared with blue itself, which serves guests meanwhile; "" where there is no such reason."""
     twin, blue, load = rollout.twin, rollout.blue, rollout.green.gates.load
@@ -74,19 +85,34 @@ def without_twin(rollout: Rollout, seen: Observation) -> str:
         return "gates.load.twin is off"
     if why := seen.broken.get(twin.name):
         return f"a copy of it keeps crashing: {why}"
-    needed = _ROOM * seen.memory_bytes.get(blue.name, 0)
-    if not seen.exists(twin) and seen.spare_bytes is not None and seen.spare_bytes < needed:
-        return f"{seen.spare_bytes / 1e6:.0f} MB of memory are to spare, and a copy of it asks for {needed / 1e6:.0f}"
+    if not seen.exists(twin) and (reason := _no_room(rollout.green, blue, seen)):
+        return reason
     patience = rollout.green.strategy.ready_within
-    if rollout.ready_at and not seen.is_ready(twin) and seen.now >= rollout.ready_at + patience:
+    began = [at for at in (rollout.ready_at, rollout.verdict and rollout.verdict.ended_at) if at]
+    if began and not seen.is_ready(twin) and seen.now >= max(began) + patience:
         return f"a copy of it was not ready within {patience}"
     return ""
+
+
+def _no_room(green: Revision, blue: Revision, seen: Observation) -> str:
+    """Why a copy of blue cannot be had beside blue and green, or ""."""
+    if seen.spare_bytes is None:
+        return ""
+    takes = seen.memory_bytes.get(blue.name) or blue.replicas * (blue.resources.memory_bytes or 0)
+    if not takes:
+        return "what memory it takes is not known"
+    needed = _ROOM * takes
+    if not seen.is_ready(green):  # it is still loading, and will take about as much as blue
+        needed += max(0, takes - seen.memory_bytes.get(green.name, 0))
+    if seen.spare_bytes >= needed:
+        return ""
+    return f"{seen.spare_bytes / 1e6:.0f} MB of memory are to spare, and a copy of it asks for {needed / 1e6:.0f}"
 
 
 def _brake(rollout: Rollout, seen: Observation) -> str | None:
     """Why the load test must not go on: blue's guests notice it."""
     blue = rollout.blue
-    if blue is None or rollout.attempt_blue is None:
+    if blue is None or rollout.attempt_blue is None or seen.now < (rollout.attempt_at or seen.now) + _BRAKES_AFTER:
         return None
     during = seen.counted(blue.name).since(rollout.attempt_blue)
     return suffering(blue.name, rollout.attempt_blue, during, blue.slo)

@@ -11,6 +11,7 @@ _MIN_FOR_P99 = 100
 _WORSE_ODDS = 1.5  # how many times its part of the bad answers green may have while it shares the traffic with blue
 _SLOWER = 2.0  # times what guests had before: somebody else takes the machine
 _SLOW_SHARE = 0.05  # of the answers, where 0.01 is what a p99 allows
+_BEYOND_DOUBT = 1e-5  # asked at every tick of a load test
 
 
 def too_many_errors(name: str, counts: Counts, limit: float) -> str | None:
@@ -52,14 +53,20 @@ def suffering(name: str, before: Counts, during: Counts, slo: Slo) -> str | None
 
 
 def _complaints(name: str, before: Counts, during: Counts, slo: Slo) -> Iterator[str]:
-    if too_many_errors(name, before, slo.error_rate) is None:
-        found = too_many_errors(name, during, slo.error_rate)
-        if found:
-            yield found
+    healthy = too_many_errors(name, before, slo.error_rate) is None
+    if healthy and during.requests >= MIN_REQUESTS and _beyond(during.errors, during.requests, slo.error_rate):
+        yield f"{name} answered {during.errors} of {during.requests} guests with 5xx (limit {slo.error_rate:.2%})"
     usual_ms = before.p99_ms() if before.requests >= _MIN_FOR_P99 else None
     limit_ms = slo.p99_ms or (usual_ms and _SLOWER * usual_ms)
     if limit_ms is None or during.requests < _MIN_FOR_P99:
         return
     slow, slow_before = during.slower_than(limit_ms), before.slower_than(limit_ms)
-    if slow > _SLOW_SHARE * during.requests and slow_before <= _SLOW_SHARE * before.requests:
+    if slow_before <= _SLOW_SHARE * before.requests and _beyond(slow, during.requests, _SLOW_SHARE):
         yield f"{slow} of {during.requests} guests of {name} waited longer than {limit_ms:g} ms"
+
+
+def _beyond(bad: int, requests: int, limit: float) -> bool:
+    """Whether so many are beyond doubt more than a rate of `limit` gives: the tail of the binomial distribution."""
+    from scipy.special import bdtrc  # see evidence.py
+
+    return bad > limit * requests and float(bdtrc(bad - 1, requests, limit)) < _BEYOND_DOUBT

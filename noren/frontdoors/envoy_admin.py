@@ -109,8 +109,10 @@ def view(routes: Json, clusters: Json, stats: Stats) -> DoorView:
 
 
 def _slower(buckets: list[Json]) -> tuple[int, ...]:
-    """The last bucket holds all of the answers."""
+    """The last bucket holds all of the answers. (): an Envoy that was started with other buckets, by another Noren."""
     until = {bucket["upper_bound"]: bucket["cumulative"] for bucket in buckets}
+    if not {*LADDER_MS, LONGEST_MS} <= until.keys():
+        return ()
     return tuple(until[LONGEST_MS] - until[rung] for rung in LADDER_MS)
 
 

@@ -5,6 +5,7 @@ locustfile.py    the text that the deployment declares, if it does
 stopped          someone ended the run: there will be no verdict
 verdict.json     what it comes to
 report.html      the same with plots, for people
+calibration.json what was known of this machine when the run began, if it was calibrated for the deployment
 ...              what a duet leaves: see duet.py
 """
 
@@ -18,12 +19,13 @@ from noren.control.ports import GateRun
 from noren.domain.deployment import Revision
 from noren.domain.verdict import Verdict
 
-REQUEST, LOCUSTFILE, STOPPED, VERDICT, LOG = (
+REQUEST, LOCUSTFILE, STOPPED, VERDICT, LOG, CALIBRATION = (
     "request.json",
     "locustfile.py",
     "stopped",
     "verdict.json",
     "gate.log",
+    "calibration.json",
 )
 
 _runs = TypeAdapter(GateRun)
@@ -54,6 +56,11 @@ def read_verdict(folder: Path) -> Verdict | None:
     """The verdict, if there is one yet."""
     path = folder / VERDICT
     return _verdicts.validate_json(path.read_bytes()) if path.exists() else None
+
+
+def calibration(home: Path, deployment: str) -> Path:
+    """Where the calibration of a deployment is kept."""
+    return home / "calibration" / f"{deployment}.json"
 
 
 def write(path: Path, content: bytes) -> None:

@@ -63,18 +63,23 @@ def make_plan(run: GateRun, folder: Path) -> Plan:
 
 
 def _launch_sigma(folder: Path, default: float) -> float:
-    """What `noren gate calibrate` measured for the deployment. A file that cannot be read decides nothing."""
+    """The default, moved as far as what `noren gate calibrate` measured for the deployment speaks against it.
+
+    Few launches often give an estimate of 0, which says no more than that they could not be told apart. A file that
+    cannot be read decides nothing.
+    """
     path = folder / files.CALIBRATION
     if not path.exists():
         return default
     try:
         found = calibration.from_json(path.read_bytes())
-        said = f"launch_sigma {found.launch_sigma:.4f}, of {found.launches} launches at {found.measured_at:%Y-%m-%d %H:%M}"
+        sigma = min(max(found.launch_sigma, default), found.launch_sigma_high)
+        said = f"by {found.launches} launches at {found.measured_at:%Y-%m-%d %H:%M} UTC"
     except ValueError as error:
-        found, said = None, f"damaged, so launch_sigma is {default}: {str(error).splitlines()[0]}"
+        sigma, said = default, f"the default, for the file is damaged: {str(error).splitlines()[0]}"
     with (folder / files.LOG).open("a") as log:
-        log.write(f"{path.name}: {said}\n")
-    return found.launch_sigma if found else default
+        log.write(f"{path.name}: launch_sigma {sigma:.4f}, {said}\n")
+    return sigma
 
 
 def measure(plan: Plan, folder: Path, told: Callable[[Measured], None] | None = None) -> Checks:

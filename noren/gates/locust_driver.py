@@ -103,15 +103,15 @@ class Arm:
     requests: int = 0
     errors: int = 0  # after the warm-up
     failures: Counter[str] = field(default_factory=Counter)
-    warm: list[tuple[float, float]] = field(default_factory=list)  # due_s and latency_ms of the current warm-up
+    warm: dict[int, tuple[float, float]] = field(default_factory=dict)  # arrival of this warm-up -> due_s, latency_ms
 
     def note(
         self, arrival: Arrival, latency_ms: float, endpoint: int, failure: str | None, *, misrouted: bool = False
     ) -> None:
         """Keep one sample."""
         self.rows.append((arrival.number, arrival.due_s, latency_ms, endpoint, failure is None, misrouted))
-        if arrival.due_s < 0 and math.isfinite(latency_ms):
-            self.warm.append((arrival.due_s, latency_ms))
+        if arrival.number in self.warm and math.isfinite(latency_ms):
+            self.warm[arrival.number] = (arrival.due_s, latency_ms)
         if arrival.due_s < 0 or endpoint == DROPPED:
             return
         self.requests += 1
@@ -189,7 +189,8 @@ class Duet:
             self.warm_ups += 1
             if self._settled():
                 break
-        gevent.sleep(max(began - time.perf_counter(), 0))
+        if not self.stopped:
+            gevent.sleep(max(began - time.perf_counter(), 0))
         self._count_from_here()
         self._send_when_due(poisson(self.rng, plan.gate.rate, 0, plan.duration_s), began)
 
@@ -211,7 +212,7 @@ class Duet:
 
     def _settled(self) -> bool:
         """Whether no arm became quicker in the course of the warm-up that has just been sent."""
-        falling = [_falls(arm.warm, -self.plan.warmup_s / 2) for arm in self.arms.values()]
+        falling = [_falls([*arm.warm.values()], -self.plan.warmup_s / 2) for arm in self.arms.values()]
         for arm in self.arms.values():
             arm.warm.clear()
         return not any(falling)
@@ -224,6 +225,8 @@ class Duet:
         return (time.process_time() - self.cpu) / max(time.perf_counter() - self.wall, 1e-9)
 
     def _dispatch(self, arm: Arm, arrival: Arrival) -> None:
+        if arrival.due_s < 0:
+            arm.warm[arrival.number] = (arrival.due_s, math.inf)  # until it is answered
         if arm.pool.full():
             arm.note(arrival, float("nan"), DROPPED, "dropped")
             return

@@ -35,6 +35,7 @@ class ProcessGate:
         argv = [sys.executable, "-m", "noren.gates.check", str(folder)]
         try:
             files.write_request(folder, run)
+            self._take_calibration(run.green.deployment, folder)
             self.machine.start(
                 argv, kind=KIND, name=run.name, log=folder / files.LOG, env=own_environment(), cwd=folder
             )
@@ -62,7 +63,9 @@ class ProcessGate:
     def stop(self, name: str) -> None:
         """See Gate."""
         folder = self._folder(name)
-        if (folder / files.REQUEST).exists() and not (folder / files.VERDICT).exists():
+        if (folder / files.VERDICT).exists():
+            return  # what still runs draws the report, and ends by itself
+        if (folder / files.REQUEST).exists():
             # Written first: a process that no signal reaches yet reads it as soon as it runs.
             files.write(folder / files.STOPPED, b"")
         kill_at = time.monotonic() + _TERM_WITHIN_S
@@ -71,6 +74,11 @@ class ProcessGate:
                 self.machine.signal(KIND, name, signal.SIGKILL, all_of_it=True)
                 return
             time.sleep(0.05)
+
+    def _take_calibration(self, deployment: str, folder: Path) -> None:
+        """Put it beside the request: what a verdict was computed with stays with its evidence."""
+        with contextlib.suppress(FileNotFoundError):
+            files.write(folder / files.CALIBRATION, files.calibration(self.home, deployment).read_bytes())
 
     def _folder(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

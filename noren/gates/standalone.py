@@ -76,4 +76,4 @@ def replay(folder: Path) -> Verdict:
         started_at=stored.started_at,
         folder=folder,
     )
-    return replace(stored, outcome=again.outcome, reason=again.reason, checks=again.checks)
+    return replace(stored, outcome=again.outcome, reason=again.reason, checks=again.checks, evidence=str(folder))

@@ -187,3 +187,28 @@ def _wilson(p: float, n: int, alpha: float) -> tuple[float, float]:
     middle, width = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return (middle - width) / scale, (middle + width) / scale
+
+
+# Variances
+
+
+def variance_between(groups: Sequence[Floats], alpha: float) -> tuple[float, float]:
+    """By how much the means of groups vary beyond what the scatter within them explains: estimate and upper bound.
+
+    groups  at least two, of at least two values each, or ValueError; one-way random effects, both normal
+    alpha   the chance that the truth is above the bound, at most about that
+
+    The estimate is that of the method of moments (Searle, Casella & McCulloch, Variance Components, 3.6): the variance
+    of the means less the mean of their squared standard errors, and never below 0. The bound, by chi-square and F:
+    Williams, A confidence interval for variance components, Biometrika 49 (1962); with groups of several sizes as in
+    Thomas & Hultquist, Interval estimation for the unbalanced case, Annals of Statistics 6 (1978).
+    """
+    if len(groups) < 2 or min(len(group) for group in groups) < 2:
+        raise ValueError("a variance between groups needs two of them, with two values each")
+    among, within = len(groups) - 1, sum(len(group) - 1 for group in groups)
+    of_means = float(np.var([group.mean() for group in groups], ddof=1))
+    scatter = sum(float(np.var(group, ddof=1)) * (len(group) - 1) for group in groups) / within
+    squared_error = scatter * float(np.mean([1 / len(group) for group in groups]))
+    bound = of_means - float(stats.f.ppf(alpha, among, within)) * squared_error
+    high = bound * among / float(stats.chi2.ppf(alpha, among))
+    return max(0.0, of_means - squared_error), max(0.0, high)

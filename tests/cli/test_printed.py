@@ -119,7 +119,7 @@ def test_what_looks_like_markup_is_printed_as_it_is(
     monkeypatch.setattr(watch, "out", Console(width=200, highlight=False, force_terminal=True))
     assert not watch.follow(Answers().client(), "shop")
     Console(width=200, highlight=False).print(watch._now(deployment()))
-    assert capsys.readouterr().out.count(MARKUP) == 2
+    assert capsys.readouterr().out.count(MARKUP) == 3  # state, evidence, and state again
 
 
 def event(number: int, kind: str = "state") -> EventView:

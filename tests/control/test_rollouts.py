@@ -498,7 +498,7 @@ def test_a_load_test_that_guests_suffer_from_is_stopped_and_left_to_a_person(hou
     house.apply("shop:v2")
     house.settle()
     house.door.counts["shop-1"] = Counts(requests=100, errors=50)
-    house.settle()
+    house.run(5)
 
     assert house.state() == "held"
     assert "the load test was stopped: shop-1 answered 50 of 100 guests with 5xx" in house.history()[-3]

@@ -135,3 +135,29 @@ def test_the_width_of_launches_adds_in_quadrature() -> None:
     assert width == pytest.approx(1.6449 * 0.1, rel=1e-4)
     found = statistics.Interval(estimate=0.0, low=-0.3, high=0.4).widened(0.3)
     assert [found.low, found.high] == pytest.approx([-math.hypot(0.3, 0.3), 0.5])
+
+
+def test_the_variance_between_groups_is_what_the_scatter_within_does_not_explain() -> None:
+    groups = [np.array([1.0, 3.0]), np.array([5.0, 7.0]), np.array([3.0, 5.0])]
+    estimate, high = statistics.variance_between(groups, 0.05)
+    # The means 2, 6, 4 have the variance 4; within groups it is 2, so of a mean of two 1.
+    assert estimate == pytest.approx(4 - 1)
+    # R: (2 * 4 - 2 * 1 * qf(.05, 2, 3)) / qchisq(.05, 2)
+    assert high == pytest.approx((8 - 2 * scipy_stats.f.ppf(0.05, 2, 3)) / scipy_stats.chi2.ppf(0.05, 2))
+    assert statistics.variance_between([np.array([1.0, 3.0])] * 3, 0.05)[0] == 0
+
+
+@pytest.mark.parametrize("between", [0.0, 0.05, 1.0, 20.0])
+def test_the_bound_of_the_variance_between_groups_holds_as_often_as_it_says(between: float) -> None:
+    rng, runs = np.random.default_rng(0), 2000
+    held = 0
+    for _ in range(runs):
+        groups = list(rng.normal(0, 1, (5, 16)) + rng.normal(0, math.sqrt(between), (5, 1)))
+        held += statistics.variance_between(groups, 0.05)[1] >= between
+    assert held / runs > 0.935
+
+
+@pytest.mark.parametrize("bad", [[], [np.array([1.0, 2.0])], [np.array([1.0, 2.0]), np.array([1.0])]])
+def test_a_variance_between_groups_needs_groups_with_a_scatter(bad: list[Floats]) -> None:
+    with pytest.raises(ValueError, match="two"):
+        statistics.variance_between(bad, 0.05)
