@@ -61,6 +61,7 @@ _WRITE_EVERY_S = 1.0
 _PROGRESS_EVERY = 5  # writings
 _MAX_MESSAGES = 20  # different failure messages that are kept for each arm
 _LEAVE_WITHIN_S = 2.0
+_FEWEST_TO_FALL = 20  # answers in each half of a warm-up, or their medians say nothing
 _STILL_FALLING = 0.85  # p50 of a warm-up's second half beside its first: below it, caches and batches are still filling
 _KEPT_ANSWERS = 1000  # of each arm
 _LONGEST_ANSWER = 65_536  # bytes
@@ -357,7 +358,7 @@ def poisson(
 def _falls(warm: list[tuple[float, float]], middle_s: float) -> bool:
     first = [latency_ms for due_s, latency_ms in warm if due_s < middle_s]
     second = [latency_ms for due_s, latency_ms in warm if due_s >= middle_s]
-    if not first or not second:
+    if min(len(first), len(second)) < _FEWEST_TO_FALL:
         return False
     return bool(np.median(second) < _STILL_FALLING * np.median(first))
 

@@ -273,7 +273,11 @@ def test_a_bento_that_is_much_slower_fails_the_load_gate(serving: House) -> None
     verdict = serving.run("verdict", "echo", "--json").json[-1]
     assert verdict["outcome"] == "FAIL"
     assert [check["name"] for check in verdict["checks"] if check["outcome"] == "FAIL"] != []
+    assert verdict["degraded"] == ""  # there was room for a copy of blue
+    assert verdict["replicas"] != []
+    serving.until(Path(verdict["evidence"], "report.html").exists)  # drawn while the rollout goes on
     serving.until(serving.settled)
+    serving.until(lambda: serving.processes("gate") == [])
 
 
 def test_a_first_deployment_that_fails_leaves_nothing_running(house: House) -> None:
