@@ -37,7 +37,12 @@ def parse(argv: list[str] | None = None) -> Options:
     """Read the arguments; exits with 2 and a message on a mistake."""
     parser = argparse.ArgumentParser(prog="noren-serve", description=_DESCRIPTION)
     add = parser.add_argument
-    add("target", nargs="?", default=".", help="tag of a Bento, a folder, or an import string such as service:Svc")
+    add(
+        "target",
+        nargs="?",
+        default=".",
+        help="tag of a Bento, a folder (default: this), or an import string like service:Svc",
+    )
     add(
         "-p", "--port", type=_port, default=_environment("BENTOML_PORT", _port), help="default: the service's own, 3000"
     )
@@ -56,16 +61,46 @@ def parse(argv: list[str] | None = None) -> Options:
         "--preload",
         choices=("auto", "always", "never"),
         default="auto",
-        help="load once and fork the workers; auto: if loading left neither threads nor open files behind",
+        help="load once and fork the workers; auto, the default: if loading left neither threads nor open files behind",
     )
-    add("--max-body", type=_bytes, default=100 << 20, metavar="BYTES", help="larger bodies get 413; 0: no limit")
     add(
-        "--max-concurrency", type=_count, default=0, metavar="N", help="requests in flight per worker, then 503; 0: any"
+        "--max-body",
+        type=_bytes,
+        default=100 << 20,
+        metavar="BYTES",
+        help="larger bodies get 413; 0: any; default 100 MiB",
     )
-    add("--max-requests", type=_count, default=0, metavar="N", help="replace a worker after N requests; 0: never")
+    add(
+        "--max-concurrency",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="requests in flight per worker, then 503; default 0: any",
+    )
+    add(
+        "--max-requests",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="replace a worker after N requests; default 0: never",
+    )
     add("--max-requests-jitter", type=_count, default=0, metavar="N", help="add up to N at random, so not all at once")
-    add("--drain", dest="drain_s", type=_seconds, default=30.0, metavar="S", help="time for open requests at the end")
-    add("--keep-alive", dest="keep_alive_s", type=_count, default=5, metavar="S", help="how long idle connections stay")
+    add(
+        "--drain",
+        dest="drain_s",
+        type=_seconds,
+        default=30.0,
+        metavar="S",
+        help="time for open requests at the end; default 30",
+    )
+    add(
+        "--keep-alive",
+        dest="keep_alive_s",
+        type=_count,
+        default=5,
+        metavar="S",
+        help="how long idle connections stay; default 5",
+    )
     add("--backlog", type=_count, default=65535, help=argparse.SUPPRESS)  # the kernel has a limit of its own
     add("--deployed", action="store_true", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"noren-serve {__version__}")

@@ -39,7 +39,7 @@ def build(
     audit: Annotated[bool, typer.Option("--audit", help="look up known vulnerabilities", **_IMAGE)] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build a versioned Bento into the BentoML store of this home, with `bentoml build`.
+    """Build a versioned Bento into the BentoML store ($BENTOML_HOME), with `bentoml build`.
 
     With --image, also a container image of it, made by the first engine that answers. Beside it lie
     dist/images/<bento>-<version>.cdx.json (CycloneDX) and, with --audit, <bento>-<version>.audit.json.

@@ -62,7 +62,7 @@ def _wrong_code(ctx: Any) -> int:
     return 2 if ctx is not None and ctx.invoked_subcommand == _CALIBRATE else _USAGE
 
 
-app = typer.Typer(cls=_Group, invoke_without_command=True, help="Judge a service by a load test beside another.")
+app = typer.Typer(cls=_Group, invoke_without_command=True)
 
 
 Junit = Annotated[Path | None, typer.Option(metavar="FILE", help="write the verdict there as JUnit XML")]
@@ -97,8 +97,9 @@ def gate(
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send the same requests to a candidate and a baseline at the same time, and say whether the candidate is worse.
+    """Judge a service (the candidate, "green") by a load test beside another (the baseline, "blue").
 
+    Both are sent the same requests at the same time.
     Exit code: 0 PASS, 1 FAIL, 2 HOLD (not enough evidence), 3 INVALID (the measurement cannot be trusted), 64 usage.
     """
     from noren.gates import standalone

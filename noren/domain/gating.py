@@ -31,7 +31,7 @@ def pass_gate(rollout: Rollout, seen: Observation) -> Action:
         case GateState.RUNNING:
             return StopGate(f"no verdict within {rollout.green.strategy.gate_within}")
         case GateState.LOST if rollout.attempt:
-            return _try_again(rollout, "the gate ended without a verdict", seen)
+            return _try_again(rollout, "the gate ended without a verdict (its gate.log may say why)", seen)
         case GateState.ABSENT if rollout.attempt and _overdue(rollout, seen.now):
             late = f"the gate could not be started within {rollout.green.strategy.gate_within}"
             return _try_again(rollout, late, seen)

@@ -181,7 +181,7 @@ def _shift(name: str, q: float, green: Samples, blue: Samples, plan: Plan, at: L
     low, ratio, high = (math.exp(min(v, 50)) for v in (found.low, found.estimate, found.high))
     said = f"{name} {green_ms:.1f} ms is {ratio:.2f}x blue's {blue_ms:.1f} ms"
     said += f", {low:.2f}-{high:.2f}x with all chance" if math.isfinite(found.high) else ""
-    said += f" (margin {1 + margin:.2f}x)"
+    said += f" (margin {1 + margin:.2f}x" + (f", {plan.gate.slack_ms:g} ms)" if margin > allowed else ")")
     figures = {
         "green_ms": green_ms, "blue_ms": blue_ms, "ratio": ratio, "ratio_low": low, "ratio_high": high,
         "margin": 1 + margin, "blocks": parts,

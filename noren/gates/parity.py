@@ -52,6 +52,8 @@ def check(folder: Path, asked: ParityGate) -> Check | None:
     fails = asked.same_model and low > asked.max_share
     if fails:
         said += "; `same_model` says that they should not"
+    elif differ and not asked.same_model:
+        said += "; told, not judged"
     return Check(name="parity", outcome=Outcome.FAIL if fails else Outcome.PASS, detail=said, figures=figures)
 
 

@@ -62,11 +62,17 @@ def _of_type(schema: Mapping[str, Any], defs: Mapping[str, Any], depth: int) -> 
 
 
 def _object(schema: Mapping[str, Any], defs: Mapping[str, Any], depth: int) -> Example | None:
-    """All required fields, and the optional ones that come with an example."""
+    """All required fields, and the optional ones that come with an example.
+
+    What has a default is left to the service: a default that changes from one version to the next would else be sent
+    to both, and their answers be the same.
+    """
     value: dict[str, object] = {}
     synthetic = False
     required = schema.get("required") or []
     for name, field in (schema.get("properties") or {}).items():
+        if name not in required and "default" in field and not field.get("examples"):
+            continue
         made = _example(field, defs, depth + 1)
         if made is None:
             if name in required:

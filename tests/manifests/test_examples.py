@@ -36,12 +36,13 @@ TABLE: dict[str, tuple[dict[str, Any], Example | None]] = {
             "type": "object",
             "properties": {
                 "needed": {"type": "string"},
-                "given": {"type": "integer", "default": 4},
+                "given": {"type": "integer", "default": 4, "examples": [5]},
+                "default": {"type": "integer", "default": 4},
                 "left out": {"type": "string"},
             },
             "required": ["needed"],
         },
-        Example({"needed": "example", "given": 4}, MADE_UP),
+        Example({"needed": "example", "given": 5}, MADE_UP),
     ),
     "only examples": (
         {"type": "object", "properties": {"a": {"type": "string", "examples": ["x"]}}, "required": ["a"]},
