@@ -129,7 +129,7 @@ def _rollbacks() -> list[Row]:
 def _change_environment(path: Path, *, bake: str) -> None:
     document = yaml.safe_load(path.read_text())
     document["env"] = {"BENCH": str(time.time_ns())}
-    document["strategy"] |= {"step_wait": "500ms", "bake": bake}
+    document["strategy"] |= {"step_wait": "500ms", "step_requests": 0, "bake": bake}
     path.write_text(yaml.safe_dump(document))
 
 
