@@ -21,6 +21,7 @@ import numpy as np
 
 SAMPLE_EVERY = 97  # answers; a prime, so that it meets every kind of request
 MOST_CONNECTIONS = 1024  # at a time, as a proxy has them; what comes due beyond them waits here, and its time runs
+REUSED_WITHIN_S = 3.0  # servers close idle connections after 5 s: what is sent just then is lost, and nobody's fault
 PATIENCE_S = 10.0  # for answers that are still due when the time is over
 
 
@@ -104,10 +105,8 @@ class Client:
     def closed_loop(self, *, connections: int, seconds: float) -> Answers:
         """Ask on `connections` connections for `seconds`. What is then under way is awaited, but does not count."""
         answers, until = self._begin(seconds), time.perf_counter() + seconds
-        while len(self._idle) < connections:
-            self._idle.append(self._connect())
-        for _ in range(connections):
-            self._ask(self._idle.popleft(), time.perf_counter())
+        for connection in [self._reused() or self._connect() for _ in range(connections)]:
+            self._ask(connection, time.perf_counter())
         while (now := time.perf_counter()) < until:
             for connection in self._events(until - now):
                 self._ask(connection, time.perf_counter())
@@ -160,12 +159,22 @@ class Client:
             self._drop(connection)
 
     def _ask_somewhere(self, due: float) -> None:
-        if self._idle:
-            self._ask(self._idle.pop(), due)
+        if connection := self._reused():
+            self._ask(connection, due)
         elif len(self._connections) < MOST_CONNECTIONS:
             self._ask(self._connect(), due)
         else:
             self._waiting.append(due)
+
+    def _reused(self) -> "_Connection | None":
+        """The connection that was answered last, if that was not too long ago; the others were answered before it."""
+        now = time.perf_counter()
+        while self._idle:
+            connection = self._idle.pop()
+            if now - connection.idle_since < REUSED_WITHIN_S:
+                return connection
+            self._drop(connection)
+        return None
 
     def _connect(self) -> "_Connection":
         connection = _Connection(socket.create_connection(("127.0.0.1", self._port), timeout=5))
@@ -201,7 +210,8 @@ class Client:
                 yield connection
 
     def _settle(self, connection: "_Connection", answer: "_Answer") -> None:
-        latency_s = time.perf_counter() - connection.due
+        connection.idle_since = time.perf_counter()
+        latency_s = connection.idle_since - connection.due
         self._count(answer.status)
         if answer.status == 200:
             self._answers.latencies.append(latency_s * 1000)
@@ -231,13 +241,14 @@ class _Answer(NamedTuple):  # made faster than a frozen dataclass, and one is ma
 class _Connection:
     """A socket, the request on it, and what came of the answer so far."""
 
-    __slots__ = ("buffer", "due", "index", "socket")
+    __slots__ = ("buffer", "due", "idle_since", "index", "socket")
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
         self.buffer = b""
         self.index = 0
         self.due = 0.0
+        self.idle_since = time.perf_counter()
 
     def take(self, data: bytes) -> _Answer | None:
         """The answer, when `data` completes it."""

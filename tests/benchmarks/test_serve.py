@@ -1,11 +1,13 @@
 """The pure parts of `make bench-serve`: reading answers, medians, goals, tables."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from benchmarks.serve import contenders as c
-from benchmarks.serve.client import parse, quantile
+from benchmarks.serve.client import Client, parse, quantile, request
 from benchmarks.serve.dialects import OPEN_INFERENCE, PLAIN
 from benchmarks.serve.figures import Entry, Figures, Results
 from benchmarks.serve.goals import goals
@@ -127,3 +129,32 @@ def test_memory_growth_ignores_the_time_before_it_settled() -> None:
 def test_a_profile_adds_up_the_lines_of_a_function() -> None:
     table = functions(["run (a.py:1);f (b.py:2) 3", "run (a.py:1);f (b.py:9) 3", "run (a.py:1) 2"], cpu_us=40)
     assert "| `f (b.py)` | 75.0% | 30.0 |" in table
+
+
+def test_a_connection_that_was_idle_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers close those: a request that is sent just then is lost, and would look like the server's fault."""
+
+    class Ok(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Ok)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with Client(server.server_port, [request("/", b"{}")]) as client:
+        assert client.open_loop(per_second=50, seconds=0.2).failed == 0
+        before = set(client._connections.values())
+        monkeypatch.setattr("benchmarks.serve.client.REUSED_WITHIN_S", -1.0)
+        assert client.closed_loop(connections=1, seconds=0.1).failed == 0
+        assert not before & set(client._idle)
+    server.shutdown()
+    server.server_close()
