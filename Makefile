@@ -22,7 +22,7 @@ demo: setup  ## from training to a promoted, load-tested Bento (STOP=1 stops it 
 # Most tests wait for processes, so a few at a time fit on two cores; those of one file stay together.
 # The quiet ones measure, and run alone.
 test: check  ## everything that CI runs
-	$(RUN) pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not quiet"
+	$(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not quiet"
 	$(RUN) pytest -m quiet
 
 check: setup  ## formatting, lint, types, import rules

@@ -95,12 +95,14 @@ def test_a_killed_replica_comes_back_and_leaves_no_orphan(serving: House) -> Non
     assert workers
 
     serving.kill("replica")
-    serving.until(lambda: serving.settled() and serving.look()["replicas"][0]["pid"] != before["pid"])
+    # In this order: until its death is noticed, all seems settled.
+    serving.until(lambda: before["pid"] not in [replica["pid"] for replica in serving.look()["replicas"]])
+    serving.until(serving.settled)
 
     (after,) = serving.look()["replicas"]
     assert after["restarts"] == before["restarts"] + 1
     assert not {p.pid for p in serving.processes("replica")} & {before["pid"], *workers}
-    assert serving.ask().json() == {"text": "hello"}
+    serving.until(lambda: _answers(serving))
 
 
 def test_a_killed_worker_comes_back_within_its_replica(serving: House) -> None:
