@@ -69,7 +69,17 @@ class Tiny:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+def envs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Bentos' environments: those with the same lock share one, in all processes of the run."""
+    base = tmp_path_factory.getbasetemp()
+    # xdist gives each of its processes a folder of its own, inside that of the run.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "envs"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(envs: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     project, store = tmp_path_factory.mktemp("tiny"), tmp_path_factory.mktemp("store") / "bentoml"
     (project / "service.py").write_text(_SERVICE)
     (project / "bentofile.yaml").write_text("service: service:Tiny\ninclude: [service.py]\n")
@@ -79,7 +89,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     assert done.returncode == 0, done.stdout + done.stderr
     built = store / "bentos/tiny/v1"
     (shutil.copytree(built, built.with_name("broken")) / "env/python/requirements.txt").unlink()
-    return Tiny(bentoml_home=store, envs=tmp_path_factory.mktemp("envs"))
+    return Tiny(bentoml_home=store, envs=envs)
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,8 @@ class Supervisor:
             host = f"[{host}]" if ":" in host else host
             say(f"serving {self._options.target} on http://{host}:{port}, {self._count} worker(s)")
         for old in self._children.values():
-            if old.retiring and old.index == child.index and old is not child:
+            # Told once: where workers retire quickly, each new one would else give the old ones more time.
+            if old.retiring and old.end_by is None and old.index == child.index and old is not child:
                 old.end_by = self._in_time()
                 old.signal(signal.SIGTERM)  # its replacement answers: now it may drain
 

@@ -350,12 +350,6 @@ def kitchen(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def envs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Bentos' environments: they have one lock, so one is made for all tests."""
-    return tmp_path_factory.mktemp("envs")
-
-
-@pytest.fixture(scope="session")
 def new_house(kitchen: Path, envs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], House]:
     def make() -> House:
         home = tmp_path_factory.mktemp("house") / "home"
