@@ -43,6 +43,5 @@ def print_verdict(view: VerdictView) -> None:
 
 
 def evidence(view: VerdictView) -> str:
-    """Where a person finds what was measured."""
-    report = Path(view.evidence) / "report.html"
-    return f"report: {report}" if report.exists() else f"evidence: {view.evidence}"
+    """Where a person finds what was measured. The report is drawn once the verdict stands, and there a second later."""
+    return f"report: {Path(view.evidence) / 'report.html'}" if view.evidence else "nothing was measured"
