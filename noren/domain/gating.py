@@ -112,7 +112,9 @@ def _no_room(green: Revision, blue: Revision, seen: Observation) -> str:
 def _brake(rollout: Rollout, seen: Observation) -> str | None:
     """Why the load test must not go on: blue's guests notice it."""
     blue = rollout.blue
-    if blue is None or rollout.attempt_blue is None or seen.now < (rollout.attempt_at or seen.now) + _BRAKES_AFTER:
+    if not rollout.green.gates.load.enabled or blue is None or rollout.attempt_blue is None:
+        return None
+    if seen.now < (rollout.attempt_at or seen.now) + _BRAKES_AFTER:
         return None
     during = seen.counted(blue.name).since(rollout.attempt_blue)
     return suffering(blue.name, rollout.attempt_blue, during, blue.slo)

@@ -9,7 +9,7 @@ from noren.domain.observation import Counts
 MIN_REQUESTS = 20  # fewer answers than this say nothing of an error rate
 _MIN_FOR_P99 = 100
 _WORSE_ODDS = 1.5  # how many times its part of the bad answers green may have while it shares the traffic with blue
-_SLOWER = 2.0  # times what guests had before: somebody else takes the machine
+_SLOWER, _NOTICED_MS = 2.0, 100.0  # times what guests had before, and more than so much: less than that nobody notices
 _SLOW_SHARE = 0.05  # of the answers, where 0.01 is what a p99 allows
 _BEYOND_DOUBT = 1e-5  # asked at every tick of a load test
 
@@ -57,7 +57,7 @@ def _complaints(name: str, before: Counts, during: Counts, slo: Slo) -> Iterator
     if healthy and during.requests >= MIN_REQUESTS and _beyond(during.errors, during.requests, slo.error_rate):
         yield f"{name} answered {during.errors} of {during.requests} guests with 5xx (limit {slo.error_rate:.2%})"
     usual_ms = before.p99_ms() if before.requests >= _MIN_FOR_P99 else None
-    limit_ms = slo.p99_ms or (usual_ms and _SLOWER * usual_ms)
+    limit_ms = slo.p99_ms or (usual_ms and max(_SLOWER * usual_ms, usual_ms + _NOTICED_MS))
     if limit_ms is None or during.requests < _MIN_FOR_P99:
         return
     slow, slow_before = during.slower_than(limit_ms), before.slower_than(limit_ms)

@@ -329,14 +329,17 @@ def test_the_load_test_is_stopped_when_the_guests_of_blue_notice_it() -> None:
     before = Counts(requests=1000, errors=1, slower=_slower(5, than_ms=20))  # p99 20 ms and less
     running = record(rollout(ready_at=NOON), RunGate(GREEN, BLUE, 1), replace(seen(), counts={BLUE.name: before}))
 
-    def after(requests: int, errors: int = 0, slow: int = 0) -> Action:
-        rungs = tuple(was + (slow if rung <= 100 else 0) for was, rung in zip(before.slower, LADDER_MS, strict=True))
+    def after(requests: int, errors: int = 0, slow: int = 0, slower_ms: int = 200) -> Action:
+        rungs = tuple(
+            was + (slow if rung <= slower_ms else 0) for was, rung in zip(before.slower, LADDER_MS, strict=True)
+        )
         now = Counts(requests=before.requests + requests, errors=before.errors + errors, slower=rungs)
         observed = seen(gate=GateState.RUNNING, now=NOON + 5 * SECOND)
         return decide(running, replace(observed, counts={BLUE.name: now}))
 
     assert isinstance(after(500, errors=10, slow=40), Wait)  # more than their limits, and not beyond doubt
     assert isinstance(after(50, slow=50), Wait)  # too few to speak of a p99
+    assert isinstance(after(500, slow=60, slower_ms=100), Wait)  # twice as slow, and nobody notices
     slow, faulty = after(500, slow=60), after(500, errors=20)
     assert isinstance(slow, Judge)
     assert isinstance(faulty, Judge)
