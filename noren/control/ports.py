@@ -42,6 +42,11 @@ class Replica:
     detail: str = ""  # for WAITING and BROKEN: why it ended, with its last log lines
     memory_bytes: int = 0  # resident, of all its processes
 
+    @property
+    def identity(self) -> str:
+        """What tells it from the one that was there before it was started again. No clock: that may be set."""
+        return f"{self.index}: pid {self.pid}, {self.restarts} restarts"
+
 
 class Runtime(Protocol):
     """Runs revisions. Every call may be repeated: the second one changes nothing.

@@ -46,11 +46,11 @@ class World:
         )
 
     def identities(self, deployment: str) -> dict[str, tuple[str, ...]]:
-        """What tells each running replica of a revision from the one that was there before it was started again."""
+        """The running replicas of each revision, by index: see Replica.identity."""
         found: dict[str, tuple[str, ...]] = {}
         for r in sorted(self.of(deployment), key=lambda r: r.index):
             if r.state in RUNNING_STATES:
-                found[r.revision] = (*found.get(r.revision, ()), f"{r.index}: pid {r.pid}, {r.restarts} restarts")
+                found[r.revision] = (*found.get(r.revision, ()), r.identity)
         return found
 
 

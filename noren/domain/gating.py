@@ -10,7 +10,7 @@ from noren.domain.rollout import Rollout
 from noren.domain.verdict import Outcome, Verdict
 
 MAX_ATTEMPTS = 3  # an INVALID measurement is run again at most twice
-_ROOM = 1.2  # times the memory of blue must be free before a copy of it is started
+ROOM = 1.2  # times the memory of blue must be free before a copy of it is started
 _BRAKES_AFTER = timedelta(seconds=5)  # the start of the generator is a stir that passes
 _GONE_WITHIN = timedelta(minutes=1)  # a twin that does not end then is left behind: it is ended after the rollout
 
@@ -101,7 +101,7 @@ def _no_room(green: Revision, blue: Revision, seen: Observation) -> str:
     takes = seen.memory_bytes.get(blue.name) or blue.replicas * (blue.resources.memory_bytes or 0)
     if not takes:
         return "what memory it takes is not known"
-    needed = _ROOM * takes
+    needed = ROOM * takes
     if not seen.is_ready(green):  # it is still loading, and will take about as much as blue
         needed += max(0, takes - seen.memory_bytes.get(green.name, 0))
     if seen.spare_bytes >= needed:

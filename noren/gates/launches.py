@@ -14,6 +14,7 @@ from pathlib import Path
 from noren.control.ports import RUNNING_STATES, GateRun, Replica, ReplicaState, Runtime
 from noren.domain.deployment import LoadGate, Revision, Slo
 from noren.domain.errors import Conflict, DriverError, DriverUnavailable, NotFound, SpecError
+from noren.domain.gating import ROOM
 from noren.domain.verdict import Check, Outcome
 from noren.gates import files, load
 from noren.gates.calibration import Arms
@@ -23,7 +24,6 @@ from noren.machine import uninterrupted
 _GRACE = timedelta(seconds=10)  # between SIGTERM and SIGKILL
 _GONE_WITHIN_S = 30.0
 _ASK_EVERY_S = 0.2
-_ROOM = 1.2  # times the memory of a live replica: what a copy of it may come to use
 _SAID_LINES = 5
 _NO_SIGMA_LIKE_IT = 10.0  # with it every interval of a shift is too wide for any look to end the run
 
@@ -118,7 +118,7 @@ def _running(trial: Trial, copies: Sequence[Revision]) -> Iterator[dict[str, Rep
 def _see_room(trial: Trial, copies: int) -> None:
     """Guests must not pay for it: where memory runs out, the kernel may choose the live replica."""
     used = [r.memory_bytes for r in trial.runtime.replicas() if r.revision == trial.live.name]
-    spare, needed = trial.runtime.spare_bytes(), _ROOM * copies * max(used, default=0)
+    spare, needed = trial.runtime.spare_bytes(), ROOM * copies * max(used, default=0)
     if spare is not None and spare < needed:
         raise Conflict(
             f"{spare / 1e6:.0f} MB of memory are to spare, and {copies} copies of {trial.live.name} ask for "
@@ -147,9 +147,9 @@ def _await_ready(trial: Trial, names: Sequence[str]) -> dict[str, Replica]:
 
 def _see_unharmed(trial: Trial, ready: Mapping[str, Replica]) -> None:
     """That the copies are those that were ready: what was measured of one that ended says nothing."""
-    now = {r.revision: (r.pid, r.started_at) for r in trial.runtime.replicas() if r.state in RUNNING_STATES}
+    now = {r.revision: r.identity for r in trial.runtime.replicas() if r.state in RUNNING_STATES}
     for name, before in ready.items():
-        if now.get(name) != (before.pid, before.started_at):
+        if now.get(name) != before.identity:
             raise DriverError(
                 f"a copy of {trial.live.name} ended while it was measured, and nothing was stored",
                 fix="calibrate again, unless `noren down` was typed; `noren logs` shows whether the live one ends too",
