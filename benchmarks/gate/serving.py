@@ -1,12 +1,12 @@
 """The services that are asked, and the cores on which they and the generator run."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,10 +24,9 @@ _START_PATIENCE_S = 60.0
 class Placement:
     """Which core both arms share, and which one the generator has for itself. None: the kernel decides.
 
-    Left alone on two cores, the kernel once put one arm beside the generator for the whole of a run: the same Bento on
-    both sides differed by 28 % at p50, and by 2-6 % when both arms shared a core and the generator had the other. So
-    the arms get the same core, that neither is favoured, and the generator a different one, that it does not take
-    from one arm what it needs itself.
+    Left alone on two cores, the kernel may put one arm beside the generator for the whole of a run, and the same Bento
+    on both sides differs. So the arms get the same core, that neither is favoured, and the generator a different one,
+    that it does not take from one arm what it needs itself.
     """
 
     services: int | None = None
@@ -83,7 +82,7 @@ def echo() -> Service:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(service: Service, where: Placement) -> Iterator[str]:
     """A service that answers; its URL."""
     port = free_port()
@@ -102,9 +101,8 @@ def _await(service: Service, url: str, server: "subprocess.Popen[bytes]") -> Non
     while time.monotonic() < until:
         if server.poll() is not None:
             raise SystemExit(f"the service did not start: {service.argv[0]} ended with {server.returncode}")
-        try:
+        with contextlib.suppress(httpx.TransportError):
             if httpx.request(method, url + path, json=body, trust_env=False, timeout=5).status_code == 200:
                 return
-        except httpx.TransportError:
-            time.sleep(0.05)
+        time.sleep(0.05)  # also where it answers that it is not ready yet
     raise SystemExit(f"{url} did not answer in a minute")
