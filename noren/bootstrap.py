@@ -95,7 +95,7 @@ def trial(settings: Settings, deployment: str, number: int) -> "Trial":
     if live is None:
         raise NotFound(f"{deployment} has no revision {number}", fix=f"see `noren revisions {deployment}`")
     examples = BentoStore(settings.bentoml_home).examples(live.bento)
-    return Trial(runtime=_runtime(settings, machine), live=live, examples=examples)
+    return Trial(runtime=_runtime(settings, machine), live=live, examples=examples, machine=machine)
 
 
 def _runtime(settings: Settings, machine: Machine) -> Runtime:

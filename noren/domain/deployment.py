@@ -73,6 +73,7 @@ class LoadGate:
     margins: Margins = field(default_factory=Margins)
     slack_ms: float = 1.0  # a difference below this is no difference, whatever the ratio
     launch_sigma: float = 0.02  # of the log latency of one launch of the same Bento
+    pin: bool = True  # leave one core to the generator, and let both arms share the others, while they are measured
     twin: bool = True  # compare with a fresh copy of blue, where memory allows; False: with blue that serves guests
 
 

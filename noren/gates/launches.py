@@ -16,10 +16,10 @@ from noren.domain.deployment import LoadGate, Revision, Slo
 from noren.domain.errors import Conflict, DriverError, DriverUnavailable, NotFound, SpecError
 from noren.domain.gating import ROOM
 from noren.domain.verdict import Check, Outcome
-from noren.gates import files, load
+from noren.gates import files, load, placement
 from noren.gates.calibration import Arms
 from noren.gates.duet import Measured, read_measured
-from noren.machine import uninterrupted
+from noren.machine import Machine, uninterrupted
 
 _GRACE = timedelta(seconds=10)  # between SIGTERM and SIGKILL
 _GONE_WITHIN_S = 30.0
@@ -35,6 +35,7 @@ class Trial:
     runtime: Runtime
     live: Revision
     examples: tuple[Mapping[str, object], ...]  # as in GateRun
+    machine: Machine | None = None  # where the copies' processes are; None: nowhere to be placed
 
     def gate(self, duration: timedelta) -> LoadGate:
         """How each launch is measured: as the deployment's gate would, for the whole of the time.
@@ -79,7 +80,8 @@ def measure(trial: Trial, duration: timedelta, folder: Path, told: Callable[[Mea
             examples=trial.examples,
         )
         files.write_request(folder, run)
-        checks = load.measure(load.make_plan(run, folder), folder, told)
+        with placement.apart(trial.machine if gate.pin else None, [green.name, blue.name]) as core:
+            checks = load.measure(load.make_plan(run, folder), folder, told, core=core)
         _see_unharmed(trial, ready)
     _see_sound(checks, trial.live, folder)
     measured = read_measured(folder)

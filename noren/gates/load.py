@@ -13,7 +13,7 @@ from pathlib import Path
 
 from noren.control.ports import GateRun
 from noren.domain.verdict import Check, Outcome, overall
-from noren.gates import calibration, files
+from noren.gates import calibration, files, placement
 from noren.gates.duet import (
     MEASURED,
     WARM_UPS,
@@ -42,7 +42,10 @@ def check(run: GateRun, folder: Path) -> Checks:
     if gate.locustfile is None and not run.examples:
         detail = "nothing to send: give the service's schema an example, or the deployment a locustfile"
         return (Check(name="load", outcome=Outcome.HOLD, detail=detail),)
-    return measure(make_plan(run, folder), folder)
+    # Blue itself has guests on all cores, and must not lose one; then green has them too.
+    arms = [run.green.name, run.blue.name] if run.blue and not run.degraded else []
+    with placement.apart(placement.this_home() if gate.pin and arms else None, arms) as core:
+        return measure(make_plan(run, folder), folder, core=core)
 
 
 def make_plan(run: GateRun, folder: Path) -> Plan:
@@ -82,10 +85,13 @@ def _launch_sigma(folder: Path, default: float) -> float:
     return sigma
 
 
-def measure(plan: Plan, folder: Path, told: Callable[[Measured], None] | None = None) -> Checks:
+def measure(
+    plan: Plan, folder: Path, told: Callable[[Measured], None] | None = None, *, core: int | None = None
+) -> Checks:
     """Run the duet in a process of its own, and judge it at each look. What was seen is kept in look-N.json.
 
     told  called with what has been measured, about once a second
+    core  which the generator runs on; None: the kernel decides
     """
     write_plan(folder, plan)
     argv = [sys.executable, "-m", "noren.gates.locust_driver", str(folder), str(os.getpid())]
@@ -93,6 +99,7 @@ def measure(plan: Plan, folder: Path, told: Callable[[Measured], None] | None = 
     with (folder / files.LOG).open("ab") as log:
         # In a session of its own: Ctrl-C is for us, and we end it in order.
         driver = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        placement.settle(driver.pid, core)
         try:
             for checks in _judgements(driver, plan, folder, told):
                 if overall(checks) in (Outcome.PASS, Outcome.FAIL):

@@ -11,7 +11,7 @@ from noren.control.ports import GateRun
 from noren.domain.errors import DriverError, SpecError
 from noren.domain.observation import GateState, Lost
 from noren.domain.verdict import Verdict
-from noren.gates import files
+from noren.gates import files, placement
 from noren.machine import Machine, own_environment, tail
 
 KIND = "gate"
@@ -56,9 +56,10 @@ class ProcessGate:
             return verdict
         if not (folder / files.REQUEST).exists():
             return GateState.ABSENT
-        if (folder / files.STOPPED).exists():
-            return Lost("it was stopped")
-        return GateState.RUNNING if runs or _is_new(folder) else Lost("".join(tail(folder / files.LOG, 1)).strip())
+        if not (folder / files.STOPPED).exists() and (runs or _is_new(folder)):
+            return GateState.RUNNING
+        self._release(folder)
+        return Lost(self._last_words(folder))
 
     def stop(self, name: str) -> None:
         """See Gate."""
@@ -72,8 +73,20 @@ class ProcessGate:
         while self.machine.signal(KIND, name, signal.SIGTERM, all_of_it=True):
             if time.monotonic() > kill_at:
                 self.machine.signal(KIND, name, signal.SIGKILL, all_of_it=True)
-                return
+                break
             time.sleep(0.05)
+        self._release(folder)
+
+    def _release(self, folder: Path) -> None:
+        """Give the arms back the core that a gate which did not end by itself may have kept them off."""
+        with contextlib.suppress(FileNotFoundError, ValueError):  # never begun, or of another version of Noren
+            run = files.read_request(folder)
+            placement.release(self.machine, [arm.name for arm in (run.green, run.blue) if arm])
+
+    def _last_words(self, folder: Path) -> str:
+        if (folder / files.STOPPED).exists():
+            return "it was stopped"
+        return "".join(tail(folder / files.LOG, 1)).strip()
 
     def _take_calibration(self, deployment: str, folder: Path) -> None:
         """Put it beside the request: what a verdict was computed with stays with its evidence."""

@@ -151,6 +151,7 @@ class LoadGate(Part):
     )
     margins: Margins | None = Field(None, description="default by mode")
     slack_ms: float = Field(1.0, ge=0, description="a difference below this is none, whatever the ratio")
+    pin: bool = Field(True, description="both arms share all cores but the generator's; `off`: the kernel decides")
     twin: bool = Field(True, description="compare with a fresh copy of blue where memory allows; `off`: with blue")
 
     @field_validator("duration")
@@ -170,6 +171,7 @@ class LoadGate(Part):
             duration=self.duration or preset.duration,
             margins=domain.Margins(**self.margins.model_dump()) if self.margins else preset.margins,
             slack_ms=self.slack_ms,
+            pin=self.pin,
             twin=self.twin,
         )
 
