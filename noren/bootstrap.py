@@ -12,18 +12,23 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from noren.api import app as api
+from noren.control.clock import SteadyClock
+from noren.control.leading import Leadership, LedLoop
 from noren.control.loop import Loop
 from noren.control.ports import Runtime
 from noren.control.reconcile import Drivers
+from noren.control.retention import Policy, Sweeper
 from noren.control.use_cases import Commands
+from noren.domain.capacity import Room
 from noren.domain.deployment import Revision
 from noren.domain.errors import Conflict, DriverError, NotFound, SpecError
 from noren.frontdoors.envoy import EnvoyFrontDoor
 from noren.gates.process import ProcessGate
-from noren.machine import Machine
+from noren.machine import Machine, spare_ports
 from noren.manifests.built import BentoStore
 from noren.runtimes import container, process
 from noren.runtimes import engine as engines
+from noren.runtimes.attic import DiskAttic
 from noren.runtimes.container import ContainerRuntime, Image
 from noren.runtimes.engine import Engine
 from noren.runtimes.process import ProcessRuntime
@@ -41,10 +46,11 @@ class ControlPlane:
 
     app: FastAPI
     loop: Loop
+    sweeper: Sweeper
 
 
 def now() -> datetime:
-    """The only clock."""
+    """The machine's clock. Nobody measures by it but through a SteadyClock: it may be set."""
     return datetime.now(UTC)
 
 
@@ -54,18 +60,32 @@ def control_plane(settings: Settings) -> ControlPlane:
     store = SqlStore(settings.database_url)
     catalog = BentoStore(settings.bentoml_home)
     runtime = _runtime(settings, machine)
+    door = front_door(settings, machine)
     drivers = Drivers(
         runtime=runtime,
-        front_door=front_door(settings, machine),
+        front_door=door,
         gate=ProcessGate(settings.home, machine),
         catalog=catalog,
         front_door_url=settings.front_door_url,
     )
-    loop = Loop(store, drivers, now)
+    clock = SteadyClock(now, time.monotonic)
+    leadership = Leadership(
+        store,
+        holder=settings.holder,
+        seconds=settings.lease_s,
+        now=clock,
+        clock=time.monotonic,
+        heard=door.epoch,
+    )
+    loop = LedLoop(store, drivers, clock, leadership)
+    policy = Policy(revisions=settings.retain_revisions, age=timedelta(days=settings.retain_days))
+    attic = DiskAttic(settings.home, settings.bentoml_home)
+    sweeper = Sweeper(store, attic, policy, look=loop.look, now=now)
     parts = api.Parts(
-        commands=Commands(store, catalog, now=now, wake=loop.wake),
+        commands=Commands(store, catalog, now=clock, wake=loop.wake, room=lambda: _room(loop)),
         store=store,
         runtime=runtime,
+        sweeper=sweeper,
         look=loop.look,
         trouble=loop.trouble,
         home=str(settings.home),
@@ -74,7 +94,15 @@ def control_plane(settings: Settings) -> ControlPlane:
         admin_url=f"http://127.0.0.1:{settings.admin_port}",
         allowed_hosts=_allowed_hosts(settings),
     )
-    return ControlPlane(app=api.make(parts), loop=loop)
+    return ControlPlane(app=api.make(parts), loop=loop, sweeper=sweeper)
+
+
+def _room(loop: Loop) -> Room:
+    """What there is room for. Nothing is refused for what cannot be looked at now."""
+    try:
+        return loop.look().room(spare_ports())
+    except DriverError:
+        return Room(spare_ports=spare_ports())
 
 
 def trial(settings: Settings, deployment: str, number: int) -> "Trial":
@@ -169,7 +197,7 @@ def stop_everything(settings: Settings, *, grace_s: float = 20.0) -> int:
     found = len(machine.processes())
     for kind in ("server", "gate"):
         end(machine, kind, grace_s=grace_s)
-    front_door(settings, machine).shutdown()
+    front_door(settings, machine).shutdown(grace=timedelta(seconds=grace_s))
     for kind in ("envoy", process.KIND, container.KIND):
         end(machine, kind, grace_s=grace_s)
     for engine in _containers(settings, machine):

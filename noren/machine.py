@@ -25,6 +25,8 @@ HOME, KIND, NAME, LEADER = "NOREN_OF", "NOREN_KIND", "NOREN_NAME", "NOREN_LEADER
 _BECOME = f'export {LEADER}=$$; exec "$@"'
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a CI that cancels, a terminal that is closed
 _SETTLED_S = 30.0  # a younger process may not have reached its exec on a busy machine, so its environment may change
+_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_SOCKETS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +188,25 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def spare_ports() -> int | None:
+    """How many TCP ports the kernel could still give to who asks for any; None where it does not say."""
+    try:
+        lowest, highest = map(int, _PORT_RANGE.read_text().split())
+        taken = {_local_port(line) for table in _SOCKETS if table.exists() for line in _lines(table)}
+    except (OSError, ValueError, IndexError):
+        return None
+    return highest - lowest + 1 - sum(lowest <= port <= highest for port in taken)
+
+
+def _lines(table: Path) -> list[str]:
+    return table.read_text().splitlines()[1:]
+
+
+def _local_port(line: str) -> int:
+    """Of a socket in /proc/net/tcp, whatever its state: "0: 0100007F:1CF2 00000000:0000 0A ..."."""
+    return int(line.split()[1].rpartition(":")[2], 16)
 
 
 def listener(port: int) -> str | None:

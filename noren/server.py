@@ -14,6 +14,7 @@ import uvicorn
 from structlog.typing import Processor
 
 from noren import settings
+from noren.api import wire
 from noren.bootstrap import control_plane
 from noren.domain.errors import Conflict, DriverError, NorenError
 from noren.machine import listener
@@ -26,7 +27,7 @@ def main() -> None:
     try:
         chosen = settings.load()
         home = settings.writable_home(chosen.home)
-        lock = only_one(home)
+        lock = only_one(chosen.lock_file)
         if owner := listener(chosen.port):
             raise DriverError(f"port {chosen.port} is taken by {owner}", fix="stop it, or set NOREN_PORT")
         _log_to(home / "logs" / "server.log")
@@ -39,23 +40,27 @@ def main() -> None:
     # uvicorn ends on SIGTERM and then raises it once more: by default that would end us before the loop has.
     signal.signal(signal.SIGTERM, lambda *_: None)
     ticking = threading.Thread(target=plane.loop.run, name="loop")
+    sweeping = threading.Thread(target=plane.sweeper.run, name="sweeper", daemon=True)
     ticking.start()
+    sweeping.start()
     try:
-        uvicorn.run(plane.app, host=chosen.host, port=chosen.port, log_config=None, access_log=False)
+        uvicorn.run(plane.app, host=chosen.host, port=chosen.port, **wire.OPTIONS)
     finally:
+        plane.sweeper.stop()
         plane.loop.stop()
         ticking.join()
         lock.close()
 
 
-def only_one(home: Path) -> IO[str]:
-    """Hold the home's lock for as long as we live. Raises Conflict when another control plane has it."""
-    lock = (home / "server.lock").open("w")
+def only_one(lock_file: Path) -> IO[str]:
+    """Hold the lock for as long as we live. Raises Conflict when another control plane has it."""
+    lock = lock_file.open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise Conflict(
-            f"a control plane is already running for {home}", fix="`noren status` shows it, `noren down` stops it"
+            f"a control plane is already running for {lock_file.parent}",
+            fix="`noren status` shows it, `noren down` stops it",
         ) from error
     return lock
 

@@ -1,6 +1,7 @@
 """Where things are: the environment over `noren.toml` in the home folder over the defaults, read once."""
 
 import os
+import socket
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,11 @@ class Settings(BaseSettings):
     container_engine: Literal["", "docker", "podman"] = Field("", description="by default the first that answers")
     image_base: str = Field("", description="base of replicas' images, instead of the one that BentoML chose")
     database_url: str = Field("", description="SQLAlchemy URL; SQLite in the home folder by default")
+    lease_s: float = Field(5.0, ge=1, le=600, description="silent for so long, a control plane leads no more")
+    retain_revisions: int = Field(
+        20, ge=1, description="of each deployment so many keep their logs, evidence and environments"
+    )
+    retain_days: int = Field(90, ge=1, le=36_500, description="... and for so long, unless they are in use")
 
     @property
     def api_url(self) -> str:
@@ -52,6 +58,17 @@ class Settings(BaseSettings):
     def front_door_url(self) -> str:
         """Where guests come in, as seen from this machine."""
         return _url(self.front_door_host, self.front_door_port)
+
+    @property
+    def holder(self) -> str:
+        """The name of this control plane among those that share a database: no other listens there."""
+        return f"{socket.gethostname()} {self.api_url}"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by a control plane for as long as it lives. Several share a home only where they share a server too."""
+        alone = self.database_url.startswith("sqlite")
+        return self.home / ("server.lock" if alone else f"server-{self.port}.lock")
 
     @classmethod
     def settings_customise_sources(

@@ -239,3 +239,23 @@ def test_who_wants_to_end_it_waits_until_what_must_be_whole_is_whole(signum: sig
         assert came == ["whole", "ended"]
     finally:
         signal.signal(signum, before)
+
+
+def test_the_ports_to_spare_are_those_of_the_kernels_range_that_no_socket_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "range").write_text("32768\t32867\n")
+    line = "   {}: 0100007F:{:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1050 1 0 100 0 0 10 0"
+    ports = (32768, 32768, 32867, 32767, 80)  # one of them twice, and two out of the range
+    (tmp_path / "tcp").write_text("\n".join(["  sl  local_address", *(line.format(*p) for p in enumerate(ports))]))
+    monkeypatch.setattr(machine, "_PORT_RANGE", tmp_path / "range")
+    monkeypatch.setattr(machine, "_SOCKETS", (tmp_path / "tcp", tmp_path / "tcp6"))
+    assert machine.spare_ports() == 98
+
+    (tmp_path / "range").unlink()
+    assert machine.spare_ports() is None
+
+
+def test_this_machine_has_ports_to_spare_unless_it_does_not_say() -> None:
+    spare = machine.spare_ports()
+    assert spare is None or spare > 0

@@ -169,3 +169,15 @@ def test_state_inside_a_project_gets_into_no_bento_and_no_commit(tmp_path: Path)
     assert not everything.includes(".noren/noren.db")
     assert not everything.includes(".noren/bentoml/bentos/x/y/bento.yaml")
     assert (home / ".gitignore").read_text() == "*\n"
+
+
+def test_what_revisions_leave_is_kept_generously_unless_it_is_said_otherwise(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (settings.load().retain_revisions, settings.load().retain_days) == (20, 90)
+    (home / "noren.toml").write_text("retain_revisions = 3\n")
+    monkeypatch.setenv("NOREN_RETAIN_DAYS", "7")
+    assert (settings.load().retain_revisions, settings.load().retain_days) == (3, 7)
+    monkeypatch.setenv("NOREN_RETAIN_REVISIONS", "0")  # the newest one is always kept
+    with pytest.raises(SpecError, match="setting retain_revisions"):
+        settings.load()

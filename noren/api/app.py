@@ -3,20 +3,37 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Body, FastAPI, Query
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from fastapi import Body, FastAPI, Path, Query
 
 from noren import __version__
 from noren.api import PREFIX, problems
-from noren.api.schemas import AppliedView, DeploymentView, EventView, RevisionView, StatusView, VerdictView
+from noren.api.asker import By
+from noren.api.edge import Edge
+from noren.api.schemas import (
+    AppliedView,
+    DeploymentView,
+    EventView,
+    LeftoverView,
+    RevisionView,
+    StatusView,
+    VerdictView,
+)
 from noren.control.ports import Memory, Runtime
+from noren.control.retention import Sweeper
 from noren.control.use_cases import Commands
 from noren.control.world import World
 from noren.domain.commands import Deployment
-from noren.domain.errors import SpecError
-from noren.manifests.deployment_file import Request
+from noren.domain.errors import NotFound, SpecError
+from noren.manifests.deployment_file import LONGEST_NAME, NAME, Request
+
+_MOST_REVISIONS, _MOST_EVENTS = 2**31 - 1, 2**63 - 1  # that a database can count
+Name = Annotated[str, Path(pattern=NAME, max_length=LONGEST_NAME, description="of the deployment")]
+Emergency = Annotated[
+    bool, Query(description="blue is broken: green is not compared with it, absolute limits decide; needs a reason")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +43,7 @@ class Parts:
     commands: Commands
     store: Memory
     runtime: Runtime
+    sweeper: Sweeper
     look: Callable[[], World]
     home: str
     api_url: str
@@ -43,15 +61,19 @@ class Parts:
 def make(parts: Parts) -> FastAPI:
     """The application: OpenAPI at /docs, everything else below /noren/v1."""
     app = FastAPI(
-        title="Noren", version=__version__, description="Rollouts of Bentos, gated by load tests.", redoc_url=None
+        title="Noren",
+        version=__version__,
+        description="Rollouts of Bentos, gated by load tests.",
+        redoc_url=None,
+        responses=problems.DESCRIBED,
     )
-    # A page in a browser can make it call loopback under a name of the page's own (DNS rebinding).
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(parts.allowed_hosts))
+    app.add_middleware(Edge, allowed_hosts=parts.allowed_hosts)
     problems.install(app)
     _add_status(app, parts)
     _add_deployments(app, parts)
     _add_commands(app, parts)
     _add_history(app, parts)
+    _add_home(app, parts)
     return app
 
 
@@ -76,59 +98,100 @@ def _add_status(app: FastAPI, parts: Parts) -> None:
 
 def _add_deployments(app: FastAPI, parts: Parts) -> None:
     @app.get(PREFIX + "/deployments/{name}", summary="One deployment")
-    def get(name: str) -> DeploymentView:
+    def get(name: Name) -> DeploymentView:
         return parts.view(parts.store.load(name))
 
     @app.put(PREFIX + "/deployments/{name}", summary="Declare a deployment; begins a rollout where it differs")
-    def apply(name: str, request: Request) -> AppliedView:
+    def apply(name: Name, request: Request, by: By, emergency: Emergency = False) -> AppliedView:
         if name != request.spec.name:
             raise SpecError(f"the address says {name!r}, the body {request.spec.name!r}", fix="use one name")
-        applied = parts.commands.apply(request.revision())
-        revision = RevisionView.of(applied.revision, applied.deployment)
-        return AppliedView(changed=applied.changed, revision=revision, deployment=name)
+        applied = parts.commands.apply(request.revision(), by, emergency=emergency)
+        return AppliedView(
+            changed=applied.changed,
+            revision=RevisionView.of(applied.revision, applied.deployment),
+            deployment=name,
+            called_off=applied.called_off,
+            notes=list(applied.notes),
+        )
 
     @app.delete(PREFIX + "/deployments/{name}", status_code=202, summary="Take a deployment down")
-    def delete(name: str) -> DeploymentView:
-        return parts.view(parts.commands.remove(name))
+    def delete(name: Name, by: By) -> DeploymentView:
+        return parts.view(parts.commands.remove(name, by))
 
 
 def _add_commands(app: FastAPI, parts: Parts) -> None:
     @app.post(PREFIX + "/deployments/{name}/promote", summary="Pass a held rollout, or skip the rest of the steps")
-    def promote(name: str) -> DeploymentView:
-        return parts.view(parts.commands.promote(name))
+    def promote(name: Name, by: By, emergency: Emergency = False) -> DeploymentView:
+        return parts.view(parts.commands.promote(name, by, emergency=emergency))
 
     @app.post(PREFIX + "/deployments/{name}/abort", summary="Undo the rollout under way")
-    def abort(name: str) -> DeploymentView:
-        return parts.view(parts.commands.abort(name))
+    def abort(name: Name, by: By) -> DeploymentView:
+        return parts.view(parts.commands.abort(name, by))
 
     @app.post(PREFIX + "/deployments/{name}/pause", summary="Stop moving traffic")
-    def pause(name: str) -> DeploymentView:
-        return parts.view(parts.commands.pause(name))
+    def pause(name: Name, by: By) -> DeploymentView:
+        return parts.view(parts.commands.pause(name, by))
 
     @app.post(PREFIX + "/deployments/{name}/resume", summary="Go on after a pause")
-    def resume(name: str) -> DeploymentView:
-        return parts.view(parts.commands.resume(name))
+    def resume(name: Name, by: By) -> DeploymentView:
+        return parts.view(parts.commands.resume(name, by))
 
     @app.post(PREFIX + "/deployments/{name}/rollback", summary="Back to the previous revision, or to a given one")
-    def rollback(name: str, to: Annotated[int | None, Body(embed=True, ge=1)] = None) -> DeploymentView:
-        return parts.view(parts.commands.rollback(name, to))
+    def rollback(
+        name: Name, by: By, to: Annotated[int | None, Body(embed=True, ge=1, le=_MOST_REVISIONS)] = None
+    ) -> DeploymentView:
+        return parts.view(parts.commands.rollback(name, to, by))
 
 
 def _add_history(app: FastAPI, parts: Parts) -> None:
     @app.get(PREFIX + "/deployments/{name}/revisions", summary="Every revision, oldest first")
-    def revisions(name: str) -> list[RevisionView]:
+    def revisions(name: Name) -> list[RevisionView]:
         deployment = parts.store.load(name)
         return [RevisionView.of(revision, deployment) for revision in parts.store.revisions(name)]
 
     @app.get(PREFIX + "/deployments/{name}/verdicts", summary="Every verdict, oldest first")
-    def verdicts(name: str) -> list[VerdictView]:
+    def verdicts(name: Name) -> list[VerdictView]:
         return [VerdictView.of(verdict) for verdict in parts.store.verdicts(name)]
 
     @app.get(PREFIX + "/deployments/{name}/events", summary="What happened after the event of that id")
-    def events(name: str, after: Annotated[int, Query(ge=0)] = 0) -> list[EventView]:
+    def events(name: Name, after: Annotated[int, Query(ge=0, le=_MOST_EVENTS)] = 0) -> list[EventView]:
         return [EventView.of(event) for event in parts.store.events(name, after=after)]
 
     @app.get(PREFIX + "/deployments/{name}/revisions/{number}/logs", summary="The last lines of every replica")
-    def logs(name: str, number: int, lines: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[str]:
+    def logs(
+        name: Name,
+        number: Annotated[int, Path(ge=1, le=_MOST_REVISIONS)],
+        lines: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    ) -> list[str]:
         parts.store.load(name)
         return list(parts.runtime.logs(f"{name}-{number}", lines=lines))
+
+
+def _add_home(app: FastAPI, parts: Parts) -> None:
+    @app.get(PREFIX + "/history", summary="Who asked for what and why, and what became of it; also of what was deleted")
+    def history(
+        name: Annotated[str | None, Query(pattern=r"^[a-z0-9-]+$", max_length=63, description="one deployment")] = None,
+        since: Annotated[datetime | None, Query(description="UTC where it names no zone")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="of the newest lines")] = 100,
+    ) -> list[EventView]:
+        lines = parts.store.history(name, since=_utc(since), limit=limit)
+        if name and not lines and not parts.store.history(name, limit=1):
+            raise NotFound(f"nothing is known of a deployment named {name!r}", fix="`noren history` has all of them")
+        return [EventView.of(line) for line in lines]
+
+    @app.post(PREFIX + "/prune", summary="Remove what old revisions left and nobody needs")
+    def prune(
+        by: By,
+        bentos: Annotated[bool, Query(description="also Bentos that nothing else here used")] = False,
+        dry_run: Annotated[bool, Query(description="remove nothing")] = False,
+    ) -> list[LeftoverView]:
+        return [LeftoverView.of(one) for one in parts.sweeper.sweep(bentos=bentos, dry_run=dry_run, by=by)]
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    if at is None or at.tzinfo is None:
+        return at and at.replace(tzinfo=UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise SpecError(f"since: {at.isoformat()} is no time that there was", fix="name a later one") from error

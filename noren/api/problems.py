@@ -1,5 +1,8 @@
 """Errors as RFC 9457 problem details (application/problem+json)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +13,27 @@ from noren.domain.errors import Conflict, DriverError, DriverUnavailable, NorenE
 
 _STATUS = {SpecError: 422, NotFound: 404, Conflict: 409, DriverUnavailable: 503, DriverError: 500}
 MEDIA_TYPE = "application/problem+json"
+_MOST_MISTAKES, _LONGEST = 20, 4000  # that a person reads of one answer
+_FIXES = {
+    400: "send one JSON document in UTF-8; /docs has what this address takes",
+    405: "see the Allow header, or /docs",
+}
+_TEXTS = dict.fromkeys(("type", "title", "detail", "fix"), {"type": "string"})
+# For FastAPI: what any address may answer with, instead of the 422 that it would make up.
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "What is wrong, and what to do next (RFC 9457)",
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {
+                    "type": "object",
+                    "properties": {**_TEXTS, "status": {"type": "integer"}},
+                    "required": [*_TEXTS, "status"],
+                }
+            }
+        },
+    }
+}
 
 
 def install(app: FastAPI) -> None:
@@ -20,10 +44,17 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def problem(status: int, kind: str, detail: str, fix: str) -> JSONResponse:
+def problem(status: int, kind: str, detail: str, fix: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """One problem: `detail` says what is wrong, `fix` what to do next."""
-    document = {"type": f"noren:{kind}", "title": kind, "status": status, "detail": detail, "fix": fix}
-    return JSONResponse(document, status, media_type=MEDIA_TYPE)
+    said = {"detail": _sendable(detail), "fix": _sendable(fix)}
+    document = {"type": f"noren:{kind}", "title": kind, "status": status, **said}
+    return JSONResponse(document, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def _sendable(said: str) -> str:
+    """It may quote what was sent: a megabyte, or half a character, which is no UTF-8."""
+    text = said.encode(errors="replace").decode()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _noren(_request: Request, error: Exception) -> JSONResponse:
@@ -34,14 +65,15 @@ def _noren(_request: Request, error: Exception) -> JSONResponse:
 
 def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:_MOST_MISTAKES])
     return problem(422, "SpecError", wrong, "see /docs for what this address takes")
 
 
 def _no_such_address(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     kind = "NotFound" if error.status_code == 404 else "SpecError"
-    return problem(error.status_code, kind, error.detail, "see /docs for the addresses that there are")
+    fix = _FIXES.get(error.status_code, "see /docs for the addresses that there are")
+    return problem(error.status_code, kind, error.detail, fix, error.headers)
 
 
 def _unexpected(_request: Request, error: Exception) -> JSONResponse:

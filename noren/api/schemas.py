@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, field_validator
 
-from noren.control.ports import Event, Replica, ReplicaState
+from noren.control.ports import Event, Leftover, LeftoverKind, Replica, ReplicaState
 from noren.control.world import World
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision, Server
@@ -96,6 +97,7 @@ class RolloutView(BaseModel):
     state: str
     active: bool
     paused: bool
+    emergency: bool = False  # blue is said to be broken: nothing is compared with it
     attempt: int
     failure: str | None
     started_at: datetime
@@ -112,6 +114,7 @@ class RolloutView(BaseModel):
             state=rollout.phase,
             active=rollout.active,
             paused=rollout.paused,
+            emergency=rollout.emergency is not None,
             attempt=rollout.attempt,
             failure=rollout.failure,
             started_at=rollout.started_at,
@@ -141,12 +144,18 @@ class ReplicaView(BaseModel):
 
 
 class EventView(BaseModel):
-    """One line of history."""
+    """One line of history: what happened, who asked for it (nobody: Noren itself) and why."""
 
     id: int
     at: datetime
     kind: str
     message: str
+    deployment: str = ""  # "": the whole home
+    who: str = ""
+    claimed: bool = False  # by their own word: nobody checked it
+    reason: str = ""
+    before: dict[str, Any] = {}  # live, weights, rollout, phase and step, as they were told
+    after: dict[str, Any] = {}
 
     @classmethod
     def of(cls, event: Event) -> "EventView":
@@ -208,6 +217,29 @@ class AppliedView(BaseModel):
     changed: bool
     revision: RevisionView
     deployment: str
+    called_off: str | None = None  # the revision that makes room for `revision`, which is live and wanted again
+    notes: list[str] = []  # what a person should know
+
+
+class LeftoverView(BaseModel):
+    """Something that old revisions left."""
+
+    kind: LeftoverKind
+    name: str
+    used_at: datetime
+    users: list[str]  # revisions
+    size_bytes: int
+
+    @classmethod
+    def of(cls, leftover: Leftover) -> "LeftoverView":
+        """From the driver's report."""
+        return cls(
+            kind=leftover.kind,
+            name=leftover.name,
+            used_at=leftover.used_at,
+            users=sorted(leftover.users),
+            size_bytes=leftover.size_bytes,
+        )
 
 
 def _live(deployment: Deployment, weights: dict[str, int]) -> Revision | None:

@@ -7,6 +7,7 @@ import typer
 
 from noren import settings
 from noren.api.schemas import AppliedView, ResourcesView
+from noren.cli.commands import Emergency, Reason
 from noren.cli.console import AsJson, client, errors, out, print_json
 from noren.cli.watch import follow
 from noren.client import Client
@@ -18,16 +19,26 @@ def apply(
     wait: Annotated[
         bool, typer.Option("--wait", help="watch until the rollouts end; exit code 1 if one is not done")
     ] = False,
+    emergency: Emergency = False,
+    reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Declare deployments: a rollout begins where something changed. Nothing is sent unless every file is right."""
+    """Declare deployments: a rollout begins where something changed. Nothing is sent unless every file is right.
+
+    With --emergency green is not compared with blue: smoke and absolute limits decide, and if it keeps them it gets all
+    traffic at once.
+    """
     requests, control = read_all(files), client()
-    applied = [control.apply(request) for request in requests]
+    applied = [control.apply(request, reason=reason, emergency=emergency) for request in requests]
     if as_json:
         print_json(applied)
     for one in applied:
         if not as_json:
             out.print(_sentence(one))
+        for note in one.notes:
+            errors.print(f"note: {note}", markup=False)
+        if emergency and not one.changed:
+            errors.print(f"note: if it is on its way, `noren promote {one.deployment} --emergency` hurries it on")
     if any(_unheld(one) for one in applied):
         errors.print("note: replicas are processes here, which `resources` does not hold; containers are held to it")
     if wait:
@@ -55,4 +66,6 @@ def _sentence(one: AppliedView) -> str:
     revision = one.revision
     if not one.changed:
         return f"{one.deployment}: unchanged, {revision.name} is {revision.bento}"
+    if one.called_off:
+        return f"{one.deployment}: {revision.name} ({revision.bento}) stays, {one.called_off} is called off"
     return f"{one.deployment}: rolling out {revision.name} ({revision.bento})"

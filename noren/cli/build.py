@@ -1,5 +1,6 @@
 """noren build: make a Bento, and an image of it."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from noren.images.order import PLATFORMS, Models, Order
 from noren.manifests.built import BentoStore
 
 _IMAGE: dict[str, Any] = {"rich_help_panel": "With --image"}
+_VERSION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")  # as BentoML has it: a folder is named after it
 
 
 def build(
@@ -84,6 +86,10 @@ def _bento(what: str, version: str | None, built_before: bool) -> tuple[str, str
     """The Bento's tag, built now unless it was before, and the commit that it was built from, when known."""
     if built_before and ":" in what and not Path(what).exists():
         return BentoStore(settings.load().bentoml_home).resolve(what), None
+    if version and not _VERSION.fullmatch(version):
+        raise SpecError(
+            f"{version!r} is no version of a Bento", fix="use letters, digits, dots, dashes and underscores, at most 63"
+        )
     context, bentofile = _source(what)
     argv = [sys.executable, "-m", "bentoml", "build", "--output", "tag", *bentofile]
     if version:

@@ -41,7 +41,7 @@ def module(kind: str, name: str) -> str:
     folder = Path(kind)
     # Helpers of the scripts lie beside them.
     known = sorted(p.stem for p in folder.glob("[a-z]*.py") if "__main__" in p.read_text(errors="replace"))
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or not (folder / f"{name}.py").is_file():
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,99}", name) or not (folder / f"{name}.py").is_file():
         raise SpecError(
             f"there is no {folder / name}.py here (known: {', '.join(known) or 'none'})",
             fix="run this in the project's root, and name one of its scripts",

@@ -37,6 +37,8 @@ def _lines(view: DeploymentView) -> Iterator[tuple[str, Text]]:
     yield "live", Text(f"{view.live.name}  {view.live.bento}" if view.live else "nothing yet")
     yield "traffic", Text(weights(view) or "none")
     yield "rollout", Text(state(view))
+    if view.rollout and view.rollout.active and view.rollout.emergency:
+        yield "emergency", Text("nothing is compared with blue: `noren history` says why", style="red")
     if view.queued:
         yield "queued", Text(view.queued)
     for replica in view.replicas:

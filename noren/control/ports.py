@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -41,6 +41,7 @@ class Replica:
     restarts: int = 0
     detail: str = ""  # for WAITING and BROKEN: why it ended, with its last log lines
     memory_bytes: int = 0  # resident, of all its processes
+    sick: str = ""  # why another should take its place; "": no reason
 
     @property
     def identity(self) -> str:
@@ -60,6 +61,14 @@ class Runtime(Protocol):
 
     def stop(self, revision: str, *, grace: timedelta) -> None:
         """Ask every copy to end, and forget its crashes; whoever calls again after `grace` kills it."""
+        ...
+
+    def replace(self, replica: Replica, reason: str) -> None:
+        """End this very copy, so that `start` brings another in its place. Called again until it is gone.
+
+        One that is UNREADY answers nobody and ends at once. Any other is STOPPING from now on, so that the front door
+        forgets it; a moment later it is asked to end, and has time for its open requests.
+        """
         ...
 
     def replicas(self) -> Sequence[Replica]:
@@ -95,21 +104,30 @@ class DoorView:
     healthy: Mapping[str, int] = field(default_factory=dict)  # Revision.name -> addresses that answer /readyz
     in_flight: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, Counts] = field(default_factory=dict)
+    sick: frozenset[str] = frozenset()  # addresses that were ejected for their answers again and again, and are now
 
 
 class FrontDoor(Protocol):
-    """Splits traffic between revisions. Raises DriverUnavailable while it cannot be reached."""
+    """Splits traffic between revisions. Raises DriverUnavailable while it cannot be reached.
 
-    def publish(self, table: Table) -> None:
+    Whoever writes says by which epoch it leads. One below the highest that ever wrote changes nothing, and is refused
+    with DriverUnavailable: another control plane leads.
+    """
+
+    def publish(self, table: Table, *, epoch: int = 0) -> None:
         """Put this table in the place of the deployment's last one. The same table again costs nothing."""
         ...
 
-    def withdraw(self, deployment: str) -> None:
+    def withdraw(self, deployment: str, *, epoch: int = 0) -> None:
         """Forget the deployment."""
         ...
 
-    def look(self) -> DoorView:
-        """Ask the proxy, not our own files; start it if it does not run."""
+    def look(self, *, epoch: int | None = 0) -> DoorView:
+        """Ask the proxy, not our own files; start it if it does not run. With None only look: that is no leader's."""
+        ...
+
+    def epoch(self) -> int:
+        """The highest that ever wrote; 0 before the first."""
         ...
 
 
@@ -128,6 +146,7 @@ class GateRun:
     metrics: Mapping[str, Metrics] = field(default_factory=dict)  # "green"/"blue" -> what training stored
     replicas: tuple[str, ...] = ()  # of green, those that are judged
     degraded: str = ""  # why `blue` is the revision that serves guests, and not its twin
+    emergency: bool = False  # blue is said to be broken: nothing is compared with it
 
 
 class Gate(Protocol):
@@ -148,11 +167,17 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line of a deployment's history."""
+    """One line of history: what happened, who asked for it and why. Never changed and never deleted."""
 
     at: datetime
-    kind: str  # an Action's name in lower case, a command, or "state"
+    kind: str  # an Action's name in lower case, a command, "refused", "unchanged", "state" or "prune"
     message: str
+    who: str = ""  # asked for it; "": Noren itself
+    claimed: bool = False  # by their own word: nobody checked it
+    reason: str = ""  # why they asked
+    before: Mapping[str, object] = field(default_factory=dict)  # of the deployment: audit.snapshot; {}: not there
+    after: Mapping[str, object] = field(default_factory=dict)
+    deployment: str = ""  # given by the store; "": the whole home
     id: int = 0  # given by the store; rises
 
 
@@ -174,20 +199,30 @@ class Store(Protocol):
         events: Sequence[Event] = (),
         revision: Revision | None = None,
         verdict: Verdict | None = None,
+        epoch: int | None = None,
     ) -> Deployment:
         """Write all of it or nothing, and return it with its new version (0 before the first save).
 
-        Raises Stale when someone else has saved since it was loaded: load again and decide again.
+        epoch  by which the writer leads; None: a person asked for it, and any control plane may store that
+
+        Raises Stale when someone else has saved since it was loaded, or leads by now: load again and decide again.
         """
         ...
 
-    def delete(self, name: str) -> None:
-        """Remove the deployment with its history."""
+    def delete(self, name: str, *, events: Sequence[Event] = (), epoch: int | None = None) -> None:
+        """Remove the deployment with its revisions and verdicts, and say so by `events`. What happened to it stays.
+
+        Raises Stale when someone else leads by now; see `save`.
+        """
+        ...
+
+    def note(self, name: str, event: Event) -> None:
+        """Append a line to the history of that name, and change nothing else. There need be no such deployment."""
         ...
 
 
 class History(Protocol):
-    """What a store remembers of a deployment's past. Each raises NotFound for an unknown deployment."""
+    """What a store remembers of the past. All but `history` raise NotFound for an unknown deployment."""
 
     def revisions(self, name: str) -> Sequence[Revision]:
         """Oldest first."""
@@ -201,9 +236,36 @@ class History(Protocol):
         """Those with a higher id than `after`, oldest first; at most 1,000."""
         ...
 
+    def history(self, name: str | None = None, *, since: datetime | None = None, limit: int = 100) -> Sequence[Event]:
+        """The newest `limit` lines, oldest first: of all that ever was, or of one name, deleted or not."""
+        ...
 
-class Memory(Store, History, Protocol):
-    """Both halves of one store."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Which of the control planes that share a store leads. No clock decides it: docs/decisions/0008."""
+
+    holder: str = ""  # "": nobody ever led
+    epoch: int = 0  # rises with every change of leader
+    beat: int = 0  # rises with every sign of life of the holder
+    seconds: float = 0.0  # without a beat after which another may take it; 0: it was given up
+    at: datetime = datetime(1970, 1, 1, tzinfo=UTC)  # the holder's time of day; that of the next one is not before it
+
+
+class Leases(Protocol):
+    """The one lease of a store. Raises DriverUnavailable while it cannot be read or written."""
+
+    def lease(self) -> Lease:
+        """As it is now."""
+        ...
+
+    def take(self, lease: Lease, *, instead_of: Lease) -> bool:
+        """Write it, unless it is another by now than `instead_of`; whether it was written."""
+        ...
+
+
+class Memory(Store, History, Leases, Protocol):
+    """All parts of one store."""
 
 
 class Catalog(Protocol):
@@ -222,4 +284,41 @@ class Catalog(Protocol):
 
     def examples(self, bento: str) -> tuple[Mapping[str, object], ...]:
         """Example requests of its service: {"path", "body", "synthetic", "output": JSON Schema of the answer}."""
+        ...
+
+
+class LeftoverKind(StrEnum):
+    """What revisions leave on a disk."""
+
+    LOG = "log"
+    GATE = "gate"  # the folder of a run at the gate: the evidence of a verdict
+    ENVIRONMENT = "environment"
+    STORE = "store"  # links to a Bento and to its models
+    BENTO = "bento"  # in the BentoML store, which is its owner's and not ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """One thing that revisions left. Several may share it."""
+
+    kind: LeftoverKind
+    name: str  # unique among its kind
+    used_at: datetime  # written or started from for the last time
+    users: frozenset[str] = frozenset()  # Revision.name of those that are known to need it
+    size_bytes: int = 0  # 0 until it is measured
+
+
+class Attic(Protocol):
+    """What all revisions left on this machine, and how to be rid of it."""
+
+    def find(self, revisions: Sequence[Revision]) -> Sequence[Leftover]:
+        """Everything that could be removed. `revisions`: all that are known, to tell who shares what."""
+        ...
+
+    def size_bytes(self, leftover: Leftover) -> int:
+        """What it takes on the disk."""
+        ...
+
+    def remove(self, leftover: Leftover) -> bool:
+        """Remove it; False when that cannot be, for example because a process runs from it after all."""
         ...

@@ -3,11 +3,14 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from noren.control.audit import audited
 from noren.control.ports import Catalog, Event, FrontDoor, Gate, GateRun, Runtime, Store
+from noren.control.replacement import to_replace
 from noren.control.world import World, table
 from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
 from noren.domain.commands import Deployment, begin_queued, ended, upheld
 from noren.domain.decide import decide, uphold
+from noren.domain.errors import Stale
 from noren.domain.observation import GateState, Lost, Observation
 from noren.domain.rollout import Rollout, record
 from noren.domain.verdict import Verdict
@@ -38,26 +41,45 @@ def reconcile(deployment: Deployment, world: World, store: Store, drivers: Drive
     if after != deployment:
         verdict = action.verdict if isinstance(action, Judge) else None
         after = store.save(after, events=_events(deployment, after, action, seen), verdict=verdict)
+    elif not isinstance(action, Wait) and store.load(deployment.name).version != deployment.version:
+        # Nothing of this step was to be stored, so nothing else tells that someone was faster.
+        raise Stale(f"{deployment.name} was changed by someone else in the meantime", fix="look again")
     perform(after, action, world, drivers)
     for revision in upheld(after):
         if not seen.complete(revision):
             drivers.runtime.start(revision)
+    for replica, reason in to_replace(world, deployment.name):
+        drivers.runtime.replace(replica, reason)
     if deployment.removed and isinstance(action, Finish):
+        for name in _remembered(deployment):  # the look may have missed one, and nobody looks again
+            drivers.runtime.stop(name, grace=_GRACE)
         if deployment.rollout:
             drivers.gate.stop(gate_name(deployment.rollout))
         drivers.front_door.withdraw(deployment.name)
-        store.delete(deployment.name)
+        gone = Event(at=seen.now, kind="state", message=f"{deployment.name}: nothing of it is left")
+        store.delete(deployment.name, events=audited([gone], deployment, None))
+    if isinstance(action, Fail):  # the guests of a green that failed do not wait for the next look
+        return reconcile(after, world, store, drivers)
     return action
 
 
 def choose(deployment: Deployment, seen: Observation) -> Action:
     """The one next step, with or without a rollout under way. Pure."""
-    if deployment.active:
-        return decide(deployment.active, seen)
+    if active := deployment.active:
+        action = decide(active, seen)
+        return (_told_again(active, seen) or action) if isinstance(action, Wait | Start) else action
     action = uphold(deployment.live, seen)
     if deployment.removed and isinstance(action, Wait):
         return action if any(seen.present.values()) else Finish(succeeded=True)
     return action
+
+
+def _told_again(rollout: Rollout, seen: Observation) -> Shift | None:
+    """Traffic for blue, where the front door forgot it before green's first step. After that, `decide` sees to it."""
+    blue = rollout.blue
+    if blue is None or rollout.failure or rollout.step >= 0 or blue.name in seen.weights or not seen.is_ready(blue):
+        return None
+    return Shift({blue.name: 100}, rollout.step)
 
 
 def follow(deployment: Deployment, action: Action, seen: Observation) -> Deployment:
@@ -77,7 +99,7 @@ def perform(deployment: Deployment, action: Action, world: World, drivers: Drive
     weights = action.weights if isinstance(action, Shift) else world.door.weights.get(deployment.name, {})
     if wanted := table(deployment, world, weights):
         drivers.front_door.publish(wanted)
-    elif isinstance(action, Shift):
+    else:  # or its route could not be given to another one
         drivers.front_door.withdraw(deployment.name)
     match action:
         case Start(revision):
@@ -92,6 +114,13 @@ def perform(deployment: Deployment, action: Action, world: World, drivers: Drive
             pass
 
 
+def _remembered(deployment: Deployment) -> list[str]:
+    """What may still run of a deployment that is removed: its last rollout's revisions, and the one before."""
+    rollout = deployment.rollout
+    rolled = (rollout.green, rollout.blue, rollout.twin) if rollout else ()
+    return sorted({revision.name for revision in (deployment.previous, *rolled) if revision})
+
+
 def gate_name(rollout: Rollout) -> str:
     """The name of the rollout's current attempt at the gate; the same after every restart."""
     return f"{rollout.green.name}-{rollout.started_at:%Y%m%dT%H%M%S}-{rollout.attempt}"
@@ -100,7 +129,7 @@ def gate_name(rollout: Rollout) -> str:
 def gate_run(rollout: Rollout, asked: RunGate, world: World, drivers: Drivers) -> GateRun:
     """The current attempt. Both arms are reached where guests come in, by the header that names them."""
     green, blue = asked.green, asked.blue
-    url = drivers.front_door_url + (blue or green).route.prefix
+    url = drivers.front_door_url + (rollout.blue or green).route.prefix  # green is reached where guests find blue
     arms = {"green": green} | ({"blue": blue} if blue else {})
     return GateRun(
         name=gate_name(rollout),
@@ -116,6 +145,7 @@ def gate_run(rollout: Rollout, asked: RunGate, world: World, drivers: Drivers) -
         else {},
         replicas=world.identities(green.deployment).get(green.name, ()),
         degraded=asked.degraded,
+        emergency=rollout.emergency is not None,
     )
 
 
@@ -138,7 +168,7 @@ def _events(before: Deployment, after: Deployment, action: Action, seen: Observa
         told.append(Event(at=seen.now, kind="state", message=f"{old.green.name}: {_end_of(old)}"))
     if new and (old is None or old.phase != new.phase or old.green != new.green):
         told.append(Event(at=seen.now, kind="state", message=f"{new.green.name}: {new.phase}"))
-    return told
+    return audited(told, before, after)
 
 
 def _end_of(rollout: Rollout) -> str:

@@ -4,15 +4,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from noren.control.ports import RUNNING_STATES, DoorView, FrontDoor, Replica, ReplicaState, Runtime, Table
+from noren.domain.capacity import Room
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision
 from noren.domain.observation import GateState, Lost, Observation, Weights
 from noren.domain.verdict import Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what is computed once has to be kept
 class World:
     """What runtime and front door reported at `now`."""
 
@@ -21,9 +23,17 @@ class World:
     door: DoorView
     spare_bytes: int | None = None
 
-    def of(self, deployment: str) -> list[Replica]:
+    def of(self, deployment: str) -> Sequence[Replica]:
         """The replicas of one deployment."""
-        return [r for r in self.replicas if r.revision.rpartition("-")[0] == deployment]
+        return self._by_deployment.get(deployment, [])
+
+    @cached_property
+    def _by_deployment(self) -> Mapping[str, Sequence[Replica]]:
+        """Sorted out once: a tick asks for those of every deployment, and more than once."""
+        found: dict[str, list[Replica]] = {}
+        for replica in self.replicas:
+            found.setdefault(replica.revision.rpartition("-")[0], []).append(replica)
+        return found
 
     def observation(self, deployment: str, gate: GateState | Lost | Verdict = GateState.ABSENT) -> Observation:
         """What `decide` may know of one deployment."""
@@ -44,6 +54,10 @@ class World:
             spare_bytes=self.spare_bytes,
             gate=gate,
         )
+
+    def room(self, spare_ports: int | None = None) -> Room:
+        """What there is room for."""
+        return Room(spare_bytes=self.spare_bytes, spare_ports=spare_ports, memory_bytes=_sums(self.replicas))
 
     def identities(self, deployment: str) -> dict[str, tuple[str, ...]]:
         """The running replicas of each revision, by index: see Replica.identity."""

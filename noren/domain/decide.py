@@ -7,6 +7,7 @@ from noren.domain.deployment import Revision
 from noren.domain.gating import end_twin, is_void, pass_gate, without_twin
 from noren.domain.guests import too_many_errors, worse
 from noren.domain.observation import GateState, Observation
+from noren.domain.recovery import is_recovering, recover
 from noren.domain.rollout import Rollout, missing_guests, watched
 from noren.domain.verdict import Outcome
 
@@ -15,10 +16,12 @@ def decide(rollout: Rollout, seen: Observation) -> Action:
     """Choose the one next step. Pure; a repeated or late call is harmless."""
     if rollout.failure:
         return _undo(rollout, rollout.failure, seen)
+    if rollout.blue and is_recovering(rollout, seen):
+        return recover(rollout, rollout.blue, seen)
     if reason := _failed(rollout, seen):
         return Fail(reason)
     if rollout.switched_at:
-        return _settle(rollout, rollout.switched_at, seen)
+        return _settle(rollout, max(rollout.switched_at, rollout.recovered_at or rollout.switched_at), seen)
     return _advance(rollout, seen)
 
 
@@ -72,16 +75,17 @@ def _failed_after_switch(rollout: Rollout, seen: Observation) -> str | None:
 
 
 def _too_many_errors(rollout: Rollout, seen: Observation) -> str | None:
-    if rollout.counted_from is None:
+    since = rollout.recounted or rollout.counted_from
+    if since is None:
         return None
     name = rollout.green.name
-    return too_many_errors(name, seen.counted(name).since(rollout.counted_from), rollout.green.slo.error_rate)
+    return too_many_errors(name, seen.counted(name).since(since), rollout.green.slo.error_rate)
 
 
 def _worse_than_blue(rollout: Rollout, seen: Observation) -> str | None:
     """Whether green has more than its part of the bad answers while both serve."""
     green, blue = rollout.green, rollout.blue
-    if blue is None or rollout.step_green is None or rollout.step_blue is None:
+    if blue is None or rollout.step_green is None or rollout.step_blue is None or rollout.emergency:
         return None
     share = green.strategy.steps[rollout.step]
     if share == 100 or dict(seen.weights) != _split(rollout, share):
@@ -115,22 +119,24 @@ def _advance(rollout: Rollout, seen: Observation) -> Action:
         return Start(twin) if twin and early else Wait(f"{green.name} is starting")
     if not rollout.cleared or is_void(rollout, seen):
         return pass_gate(rollout, seen)
+    if seen.gate is GateState.RUNNING:  # a person was faster than the end of a load test that guests suffered from
+        return StopGate("nobody waits for its verdict any more")
     judged_at = rollout.verdict.ended_at if rollout.verdict else rollout.held_at
     return end_twin(rollout, seen, judged_at) or _shift(rollout, seen)
 
 
 def _shift(rollout: Rollout, seen: Observation) -> Action:
-    steps = rollout.green.strategy.steps
+    steps, hurried = rollout.green.strategy.steps, rollout.rushed or rollout.emergency is not None
     if rollout.step >= 0 and dict(seen.weights) != _split(rollout, steps[rollout.step]):
         return Shift(_split(rollout, steps[rollout.step]), rollout.step)
     if rollout.paused:
         return Wait("paused: `noren resume` goes on")
-    if rollout.step >= 0 and not watched(rollout, seen.now) and not rollout.rushed:
+    if rollout.step >= 0 and not watched(rollout, seen.now) and not hurried:
         return Wait(f"watching {rollout.green.name} at {steps[rollout.step]} %")
-    if missing := missing_guests(rollout, seen):
+    if not hurried and (missing := missing_guests(rollout, seen)):
         return Wait(f"{missing}: `noren promote` sends it all traffic without them")
     # The first deployment has nobody to share with, and a person in a hurry skips the steps between.
-    step = len(steps) - 1 if rollout.rushed or rollout.blue is None or rollout.trusted else rollout.step + 1
+    step = len(steps) - 1 if hurried or rollout.blue is None or rollout.trusted else rollout.step + 1
     return Shift(_split(rollout, steps[step]), step)
 
 

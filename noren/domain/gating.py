@@ -19,6 +19,8 @@ def pass_gate(rollout: Rollout, seen: Observation) -> Action:
     """The next step of a green that is ready and has no valid verdict that clears it."""
     if rollout.held_at:
         return _held(rollout, seen)
+    if rollout.emergency and rollout.attempt < rollout.emergency:
+        return _judge_alone(rollout, rollout.emergency, seen)
     if rollout.verdict:
         return _after_verdict(rollout, rollout.verdict, seen)
     match seen.gate:
@@ -48,6 +50,13 @@ def is_void(rollout: Rollout, seen: Observation) -> bool:
     return judged != seen.identities.get(rollout.green.name, ())
 
 
+def _judge_alone(rollout: Rollout, attempt: int, seen: Observation) -> Action:
+    """Begin the first attempt of an emergency, once the one that compares with blue has ended."""
+    if seen.gate is GateState.RUNNING:
+        return StopGate("an emergency: green is judged alone")
+    return _run_gate(rollout, seen, attempt)
+
+
 def _held(rollout: Rollout, seen: Observation) -> Action:
     if seen.gate is GateState.RUNNING:
         return StopGate("nobody waits for its verdict any more")
@@ -59,6 +68,8 @@ def _held(rollout: Rollout, seen: Observation) -> Action:
 def _run_gate(rollout: Rollout, seen: Observation, attempt: int) -> Action:
     """Begin an attempt, as soon as there is something to compare with."""
     green, twin = rollout.green, rollout.twin
+    if rollout.emergency:
+        return RunGate(green, None, attempt)  # absolute limits decide
     degraded = without_twin(rollout, seen)
     if twin is None or degraded:
         return RunGate(green, rollout.blue, attempt, degraded)
@@ -82,6 +93,8 @@ def without_twin(rollout: Rollout, seen: Observation) -> str:
     twin, blue, load = rollout.twin, rollout.blue, rollout.green.gates.load
     if blue is None or rollout.trusted or not load.enabled:
         return ""
+    if rollout.emergency:
+        return "an emergency: nothing is compared with it"
     if twin is None:
         return "gates.load.twin is off"
     if why := seen.broken.get(twin.name):
@@ -113,7 +126,7 @@ def _no_room(green: Revision, blue: Revision, seen: Observation) -> str:
 def _brake(rollout: Rollout, seen: Observation) -> str | None:
     """Why the load test must not go on: blue's guests notice it."""
     blue = rollout.blue
-    if not rollout.green.gates.load.enabled or blue is None or rollout.attempt_blue is None:
+    if not rollout.green.gates.load.enabled or blue is None or rollout.attempt_blue is None or rollout.emergency:
         return None
     if seen.now < (rollout.attempt_at or seen.now) + _BRAKES_AFTER:
         return None

@@ -37,11 +37,15 @@ class Rollout:
     switched_at: datetime | None = None  # when green got all traffic
     paused: bool = False
     rushed: bool = False  # a person skips the waiting that is left
+    emergency: int | None = None  # a person says that blue is broken: from this attempt on nothing is compared with it
     superseded_by: int | None = None  # the revision that was applied after this one
     failure: str | None = None  # set once; from then on we only undo
     failed_at: datetime | None = None
     returned_at: datetime | None = None  # when traffic was sent back to blue
     released: bool = False  # blue is being stopped: from here there is no way back
+    outage_at: datetime | None = None  # when nothing of blue and green ran any more: a reboot, for example
+    recovered_at: datetime | None = None  # ... and when both were back
+    recounted: Counts | None = None  # the front door's counts of green then
     ended_at: datetime | None = None
 
     @property
@@ -130,12 +134,36 @@ def _count_step(rollout: Rollout, seen: Observation) -> Rollout:
     return replace(rollout, step_green=green, step_blue=blue)
 
 
+def all_ended(rollout: Rollout, seen: Observation) -> bool:
+    """Whether nothing of blue and green runs, though both did: one of them alone has only itself to blame."""
+    green, blue = rollout.green, rollout.blue
+    if blue is None or rollout.ready_at is None or rollout.failure or rollout.released:
+        return False
+    return not seen.running.get(green.name) and not seen.running.get(blue.name)
+
+
 def _record_progress(rollout: Rollout, seen: Observation) -> Rollout:
     if rollout.running_at is None and seen.complete(rollout.green):
         rollout = replace(rollout, running_at=seen.now)
     if rollout.ready_at is None and seen.is_ready(rollout.green):
         rollout = replace(rollout, ready_at=seen.now)
+    if rollout.outage_at is None and all_ended(rollout, seen):
+        return replace(rollout, outage_at=seen.now)
+    if rollout.outage_at and rollout.recovered_at is None:
+        return _record_recovery(rollout, seen)
     return rollout
+
+
+def _record_recovery(rollout: Rollout, seen: Observation) -> Rollout:
+    """When both are back, the step begins anew, and so does all counting: what guests met meanwhile was the outage."""
+    green, blue = rollout.green, rollout.blue
+    if blue is None or not (seen.is_ready(green) and seen.is_ready(blue)):
+        return rollout
+    rollout = replace(rollout, recovered_at=seen.now)
+    if rollout.step < 0:
+        return rollout
+    rollout = replace(rollout, step_at=seen.now, unvisited_at=None, recounted=seen.counted(green.name))
+    return _count_step(rollout, seen)
 
 
 def _unvisited(rollout: Rollout, seen: Observation) -> bool:

@@ -28,8 +28,11 @@ class EnvoyAdmin:
     """Envoy's admin interface on the loopback. Raises DriverUnavailable when it does not answer."""
 
     def __init__(self, port: int) -> None:
-        # No proxy of the environment: the admin interface is on this machine.
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=1, trust_env=False)
+        # No proxy of the environment: the admin interface is on this machine. And a connection for each question: one
+        # that is kept would still lead to the old Envoy after a new one has taken over.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        base_url = f"http://127.0.0.1:{port}"
+        self._client = httpx.Client(base_url=base_url, timeout=1, trust_env=False, limits=limits)
 
     def routes(self) -> Json:
         """The route configuration in force, with its `version_info`; {} before there is one."""
@@ -46,12 +49,23 @@ class EnvoyAdmin:
         return self._stats(rf"{_REQUESTS}|{_TIMES}|^server\.live$|^{re.escape(LISTENER_STOPPED)}$")
 
     def requests_in_flight(self) -> int:
-        """Requests of guests that have no complete answer yet."""
+        """Requests of guests that have no complete answer yet; those of an Envoy that hands over are among them."""
         return sum(self._stats(rf"^http\.{HTTP}\.downstream_rq_active$").values.values())
 
-    def drained(self) -> bool:
-        """Whether the listener is closed, so that no guest comes in any more."""
-        return bool(self._stats(rf"^{re.escape(LISTENER_STOPPED)}$").values.get(LISTENER_STOPPED))
+    def closed(self) -> int:
+        """How often the listener was closed, so that no guest came in any more: see `closed_from_outside`."""
+        return self._stats(rf"^{re.escape(LISTENER_STOPPED)}$").values.get(LISTENER_STOPPED, 0)
+
+    def predecessors_connections(self) -> int:
+        """Connections of guests that the Envoy before this one still has."""
+        return sum(self._stats(r"^server\.parent_connections$").values.values())
+
+    def serving(self) -> int | None:
+        """Which of the Envoys that take over from each other answers here, once it lets guests in; None before."""
+        info = self._get("/server_info")
+        if info.get("state") != "LIVE":
+            return None
+        return int(info.get("command_line_options", {}).get("restart_epoch", 0))
 
     def drain(self) -> None:
         """Ask Envoy to close connections after their answers, then its listeners."""
@@ -106,6 +120,30 @@ def view(routes: Json, clusters: Json, stats: Stats) -> DoorView:
             for name, count in answers.items()
         },
     )
+
+
+def closed_from_outside(stats: Stats, generation: int) -> bool:
+    """Whether somebody asked the admin page to drain: such an Envoy lives, and lets nobody in.
+
+    One that took over was told by its predecessor, with all else that this counted, that it had closed its listener.
+    """
+    return stats.values.get(LISTENER_STOPPED, 0) > min(generation, 1)
+
+
+def ejected(clusters: Json) -> frozenset[str]:
+    """The addresses that get no guests now because of how they answered them."""
+    return frozenset(
+        _address(host)
+        for cluster in clusters.get("cluster_statuses", [])
+        for host in cluster.get("host_statuses", [])
+        if cluster["name"].startswith(GUESTS) and host.get("health_status", {}).get("failed_outlier_check")
+    )
+
+
+def _address(host: Mapping[str, Any]) -> str:
+    where = host["address"]["socket_address"]
+    ip, port = where["address"], where["port_value"]
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 def _slower(buckets: list[Json]) -> tuple[int, ...]:

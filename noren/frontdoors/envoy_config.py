@@ -24,6 +24,7 @@ HTTP = "front_door"  # stat prefix of the listener's HTTP statistics, and name o
 LIVENESS = "/-/healthz"
 
 IDLE_S = 60  # a stream on which nothing moved for this long is cut
+GUEST_IDLE_S = 300  # a guest's connection on which nothing is asked for this long is closed
 LONGEST_S = 300  # the longest answer, however steadily it streams
 LONGEST_MS = 2 * LONGEST_S * 1000  # no answer takes longer
 _LIMIT = 10_000  # open connections, requests and requests in a queue, per cluster
@@ -54,7 +55,7 @@ def problem_with(table: Table, others: Iterable[Table]) -> str | None:
     return None
 
 
-def bootstrap(folder: Path, *, admin_port: int) -> Json:
+def bootstrap(folder: Path, *, admin_port: int, lds: str = "lds.json") -> Json:
     """What Envoy is started with: where it is administered and which files it watches."""
     return {
         "node": {"id": "front-door", "cluster": "noren"},
@@ -64,7 +65,7 @@ def bootstrap(folder: Path, *, admin_port: int) -> Json:
         "stats_config": {
             "histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": [*LADDER_MS, LONGEST_MS]}]
         },
-        "dynamic_resources": {"lds_config": _file(folder / "lds.json"), "cds_config": _file(folder / "cds.json")},
+        "dynamic_resources": {"lds_config": _file(folder / lds), "cds_config": _file(folder / "cds.json")},
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -116,7 +117,7 @@ def _connection_manager(routes: Path, access_log: Path) -> Json:
         preserve_external_request_id=True,  # so that a caller's own id can be followed through
         always_set_request_id_in_response=True,
         max_request_headers_kb=32,
-        common_http_protocol_options={"idle_timeout": "300s", "max_headers_count": 100},
+        common_http_protocol_options={"idle_timeout": f"{GUEST_IDLE_S}s", "max_headers_count": 100},
         stream_idle_timeout=f"{IDLE_S}s",
         request_headers_timeout="10s",
         request_timeout=f"{LONGEST_S}s",
@@ -174,6 +175,14 @@ def _flag(flag: str) -> Json:
     return {"response_flag_filter": {"flags": [flag]}}
 
 
+def standalone(bootstrap: Json, listeners: Json) -> Json:
+    """Both in one file, for Envoy to check before it is started with them."""
+    dynamic = {key: value for key, value in bootstrap["dynamic_resources"].items() if key != "lds_config"}
+    # In a file of its own a listener names its type; here the place does.
+    bare = [{key: value for key, value in one.items() if key != "@type"} for one in listeners["resources"]]
+    return {**bootstrap, "dynamic_resources": dynamic, "static_resources": {"listeners": bare}}
+
+
 def clusters(tables: Iterable[Table]) -> dict[str, Json]:
     """The clusters by name."""
     return {name: _cluster(name, addresses) for name, addresses in members(tables).items()}
@@ -200,7 +209,7 @@ def _cluster(name: str, addresses: Sequence[str]) -> Json:
         "max_connections": _LIMIT,
         "max_pending_requests": _LIMIT,
         "max_requests": _LIMIT,
-        "max_retries": 100,
+        "retry_budget": _RETRY_BUDGET,
     }
     return typed(
         "envoy.config.cluster.v3.Cluster",
@@ -208,9 +217,9 @@ def _cluster(name: str, addresses: Sequence[str]) -> Json:
         type="STATIC",
         connect_timeout="1s",
         lb_policy="LEAST_REQUEST",
+        least_request_lb_config={"choice_count": _CHOICES},
         load_assignment={"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
-        # By default Envoy sends requests to every replica, sick ones too, once half of them are sick.
-        common_lb_config={"healthy_panic_threshold": {"value": 0}},
+        common_lb_config={"healthy_panic_threshold": {"value": _PANIC_PERCENT}},
         circuit_breakers={"thresholds": [limits]},
         health_checks=[_HEALTH],
         outlier_detection=_EJECTION,
@@ -220,12 +229,29 @@ def _cluster(name: str, addresses: Sequence[str]) -> Json:
                 # Shorter than uvicorn's 5 s: a request must not meet the server closing its connection.
                 common_http_protocol_options={"idle_timeout": "3s"},
                 explicit_http_config={"http_protocol_options": {}},
+                outlier_detection={"error_matcher": _FAULT},
             )
         },
     )
 
 
+# intro/arch_overview/upstream/load_balancing/load_balancers, weighted least request: of so many replicas, drawn at
+# random, the one with the fewest open requests is asked. By default it is two, which are often the same one: a replica
+# that is slow, or hangs and is not given up yet, would get a quarter of the requests.
+_CHOICES = 8
+
+# api-v3/config/cluster/v3/circuit_breaker.proto, RetryBudget: of all that is under way at most this part may be second
+# attempts, so that many failures at once do not double the load; a replica that dies at a small load loses nothing.
+_RETRY_BUDGET = {"budget_percent": {"value": 20}, "min_retry_concurrency": 100}
+
+# intro/arch_overview/upstream/load_balancing/panic_threshold: sick replicas get nobody as long as one is well. When
+# none is, all are asked: they may be no worse than busy, and else everybody would be refused. (By default that begins
+# when half are sick.) A revision gets traffic when all its replicas are ready: this is for those that fall ill.
+_PANIC_PERCENT = 1
+
 _HEALTH = {
+    # api-v3/config/core/v3/health_check.proto. An answer other than 200 makes a replica unhealthy at once; one that is
+    # silent is given up after two checks, at most 5.5 s after it began to hang.
     "http_health_check": {"path": "/readyz", "host": "noren"},
     "timeout": "2s",  # a replica that is busy with a batch may be slow to say that it is well
     "interval": "1s",
@@ -237,20 +263,27 @@ _HEALTH = {
     "unhealthy_threshold": 2,
 }
 
+# api-v3/extensions/upstreams/http/v3/http_protocol_options.proto, OutlierDetection, since Envoy 1.37: only a 500 is a
+# fault of the replica. A 503 of the service may mean overload: whoever ejects an overloaded replica overloads the next.
+_FAULT = {"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": "500"}}]}}
+
 _EJECTION = {
-    # Only what the network says. A 503 of the service itself may mean overload, and to eject an overloaded
-    # replica would overload the next.
-    "split_external_local_origin_errors": True,
+    # intro/arch_overview/upstream/outlier; api-v3/config/cluster/v3/outlier_detection.proto
+    "split_external_local_origin_errors": True,  # what the network says is counted apart from what the service says
     "consecutive_local_origin_failure": 3,
     "enforcing_consecutive_local_origin_failure": 100,
     "enforcing_local_origin_success_rate": 0,
-    "enforcing_consecutive_5xx": 0,
+    # More in a row than a service gives that fails at some of its requests: see _FAULT for what counts.
+    "consecutive_5xx": 10,
+    "enforcing_consecutive_5xx": 100,
     "enforcing_consecutive_gateway_failure": 0,
     "enforcing_success_rate": 0,
+    # /readyz may well answer where nothing else does: by default the next check would bring it back.
+    "successful_active_health_check_uneject_host": False,
     "interval": "1s",
-    "base_ejection_time": "5s",
+    "base_ejection_time": "5s",  # times the number of ejections
     "max_ejection_time": "30s",
-    "max_ejection_percent": 50,  # so that the only replica stays
+    "max_ejection_percent": 50,  # so that the only replica stays, and half of many
     "always_eject_one_host": False,
 }
 

@@ -1,10 +1,13 @@
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from noren.control.ports import Table
 from noren.domain.deployment import Route
 from noren.frontdoors import envoy_config as config
+from noren.frontdoors import fence
 from noren.frontdoors.envoy_routes import routes
 
 
@@ -19,6 +22,27 @@ class EnvoyFiles:
         self._written: dict[str, str] = {}
         self._tables: dict[str, Table] | None = None
         self._clusters: dict[str, config.Json] | None = None  # those in cds.json
+        self._epoch: int | None = None  # by which we wrote last
+        self._whole = False  # whether all files were written since, and so belong together
+
+    @property
+    def epoch(self) -> int:
+        """The highest by which anybody ever wrote them."""
+        return fence.highest_epoch(self.folder)
+
+    @contextmanager
+    def written_by(self, epoch: int) -> Iterator[None]:
+        """Have the files for oneself while they are written. Raises DriverUnavailable when another epoch leads."""
+        with fence.held(self.folder, epoch):
+            if epoch != self._epoch:  # who led in between has written what we do not know of, or half of it
+                self.forget()
+                self._epoch = epoch
+            yield
+
+    def forget(self) -> None:
+        """Read the files anew next time, and write them anew too."""
+        self._tables, self._clusters, self._epoch, self._whole = None, None, None, False
+        self._written.clear()
 
     @property
     def tables(self) -> dict[str, Table]:
@@ -27,15 +51,27 @@ class EnvoyFiles:
             self._tables = {name: _table(name, row) for name, row in self._read("tables.json").items()}
         return self._tables
 
-    def holds(self, table: Table) -> bool:
-        """Whether this very table was put last; a list of addresses equals a tuple of them."""
+    def holds(self, table: Table, epoch: int) -> bool:
+        """Whether we put this very table last, whole; a list of addresses equals a tuple of them."""
+        if epoch != self._epoch or not self._whole:
+            return False
         last = self.tables.get(table.deployment)
         return last is not None and _row(last) == _row(table)
 
-    def write_static(self, bootstrap: config.Json, listeners: config.Json) -> Path:
-        """Write what does not depend on tables; returns the path of the bootstrap."""
-        self._write("lds.json", listeners)
-        return self._write("bootstrap.json", bootstrap)
+    def write_static(self, name: str, lds: str, bootstrap: config.Json, listeners: config.Json) -> Path:
+        """Write what does not depend on tables, by these names; returns the path of the bootstrap.
+
+        Those of Envoys before go: each reads them at its start only.
+        """
+        for old in (*self.folder.glob("lds-*.json"), *self.folder.glob("bootstrap-*.json")):
+            if old.name not in (name, lds):
+                old.unlink(missing_ok=True)
+        self._write(lds, listeners)
+        return self._write(name, bootstrap)
+
+    def write_check(self, content: config.Json) -> Path:
+        """Write what Envoy is to check; returns its path. No Envoy watches it."""
+        return self._write("check.json", content)
 
     def put(self, tables: dict[str, Table]) -> None:
         """Write the tables and what follows from them.
@@ -43,10 +79,11 @@ class EnvoyFiles:
         Clusters come before the routes that name them, and stay until `sweep`: Envoy reads each file when
         it gets to it, so a removal written right after the routes could be read before them.
         """
-        self._tables = dict(tables)
+        self._tables, self._whole = dict(tables), False
         self._write("tables.json", {name: _row(table) for name, table in sorted(tables.items())})
         self._write_clusters({**self._known_clusters(), **config.clusters(tables.values())})
         self._write("rds.json", routes(tables.values()))
+        self._whole = True
 
     def sweep(self, routes_version: str) -> None:
         """Remove the clusters that no route names any more, once the routes we wrote are in force."""

@@ -18,6 +18,7 @@ from noren.frontdoors.envoy_config import (
     typed,
 )
 
+# configuration/http/http_filters/router_filter, x-envoy-retry-on, and api-v3/config/route/v3/route_components.proto.
 _RETRIES = {
     # Only where the replica cannot have seen the request: a prediction may cost money, or change something.
     "retry_on": "connect-failure,refused-stream,reset-before-request",
@@ -32,6 +33,24 @@ _RETRIES = {
     ],
     "host_selection_retry_max_attempts": 3,
 }
+
+# What may be asked twice is, also where the connection was lost in the middle, or nothing has come for so long. An
+# answer is never asked for again, not even a 500: it is the service's word, and the rollout is judged by it.
+_AGAIN_AFTER_S = 5
+_SAFE_RETRIES = {
+    **_RETRIES,
+    "retry_on": f"{_RETRIES['retry_on']},reset",
+    "per_try_timeout": f"{_AGAIN_AFTER_S}s",
+}
+# The first attempt goes on meanwhile, and the answer that comes first is taken (arch_overview/http/http_routing): so a
+# replica that hangs costs seconds, and one that is only slow costs nothing but a second attempt.
+_HEDGE = {"hedge_on_per_try_timeout": True}
+
+# Which requests may be asked twice: those that change nothing (RFC 9110, 9.2.2), and those that say so themselves.
+_IDEMPOTENT: tuple[Json, ...] = (
+    {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}},
+    {"name": "idempotency-key", "present_match": True},
+)
 
 
 def routes(tables: Iterable[Table]) -> Json:
@@ -81,6 +100,8 @@ def _routes_of(table: Table, prefix: str) -> list[Json]:
             "match": {**here, "headers": [{"name": HEADER, "present_match": True}]},
             **_answer(404, f"no such revision of {table.deployment} runs; `noren status` lists those that do"),
         },
+        # Before those of all other guests, and without a name: the weights are read from the route that has one.
+        *({"match": {**here, "headers": [such]}, **_by_weight(table, prefix, twice=True)} for such in _IDEMPOTENT),
         {"name": GUESTS + table.deployment, "match": here, **_by_weight(table, prefix)},
     ]
 
@@ -92,7 +113,7 @@ def _names(table: Table) -> dict[str, str]:
     return {alias: name for alias, name in sorted(asked.items()) if table.backends.get(name)}
 
 
-def _by_weight(table: Table, prefix: str) -> Json:
+def _by_weight(table: Table, prefix: str, *, twice: bool = False) -> Json:
     shares = {name: share for name, share in sorted(table.weights.items()) if share > 0}
     if not shares:
         return _answer(503, f"no revision of {table.deployment} is live yet; `noren status` shows how far it is")
@@ -100,11 +121,13 @@ def _by_weight(table: Table, prefix: str) -> Json:
         {"name": GUESTS + name, "weight": share, "response_headers_to_add": _named(name)}
         for name, share in shares.items()
     ]
-    return {"route": {"weighted_clusters": {"clusters": clusters}, **_forward(prefix)}}
+    return {"route": {"weighted_clusters": {"clusters": clusters}, **_forward(prefix, twice=twice)}}
 
 
-def _forward(prefix: str) -> Json:
-    forward: Json = {"timeout": f"{LONGEST_S}s", "idle_timeout": f"{IDLE_S}s", "retry_policy": _RETRIES}
+def _forward(prefix: str, *, twice: bool = False) -> Json:
+    """How a request is sent on; `twice`: it may reach a replica that has begun to answer it, and then another one."""
+    again: Json = {"retry_policy": _SAFE_RETRIES, "hedge_policy": _HEDGE} if twice else {"retry_policy": _RETRIES}
+    forward: Json = {"timeout": f"{LONGEST_S}s", "idle_timeout": f"{IDLE_S}s", **again}
     if prefix:
         # prefix_rewrite would turn "/sentiment/x" into "//x", or leave "/sentiment" without a path.
         pattern = {"regex": f"^{re.escape(prefix)}/?"}

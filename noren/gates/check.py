@@ -41,7 +41,7 @@ def _groups(run: GateRun, folder: Path) -> Iterator[tuple[Check, ...]]:
     gates = run.green.gates
     if gates.smoke:
         yield smoke.check(run)
-    if gates.quality:
+    if gates.quality and not run.emergency:
         yield (quality.check(run, gates.quality),)
     if gates.load.enabled:
         yield load.check(run, folder)

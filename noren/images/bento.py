@@ -63,6 +63,15 @@ class Bento:
 
 def read(folder: Path) -> Bento:
     """Read the built Bento in `folder`. Raises SpecError when no image can be made of it."""
+    try:
+        return _read(folder)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise SpecError(
+            f"the Bento in {folder} is not as BentoML writes it ({type(error).__name__})", fix="build the Bento again"
+        ) from error
+
+
+def _read(folder: Path) -> Bento:
     manifest = yaml.safe_load((folder / "bento.yaml").read_text())
     name, version = str(manifest["name"]), str(manifest["version"])
     image = manifest.get("image")
@@ -73,7 +82,7 @@ def read(folder: Path) -> Bento:
             "or use `bentoml containerize`",
         )
     _refuse_passwords(folder)
-    commands = list(image.get("commands") or [])
+    commands = _texts(image.get("commands"))
     tools = None
     while commands and _TOOLS.match(commands[0]):  # BentoML 1.4.39 has it twice for an image that is made in Python
         tools = commands.pop(0)
@@ -86,14 +95,22 @@ def read(folder: Path) -> Bento:
         base=str(image["base_image"]),
         tools=tools,
         commands=tuple(commands),
-        post_commands=tuple(image.get("post_commands") or ()),
-        build_include=tuple(image.get("build_include") or ()),
+        post_commands=tuple(_texts(image.get("post_commands"))),
+        build_include=tuple(_texts(image.get("build_include"))),
         # Without a value, a variable is given when the image is run.
         variables={name: value for name, value, stage in declared if stage == "all" and value},
         run_variables={name: value for name, value, stage in declared if stage == "runtime" and value},
         secrets=tuple(name for name, _, stage in declared if stage == "build"),
         models=_models(manifest),
     )
+
+
+def _texts(entries: Any) -> list[str]:
+    """A list of texts, and of nothing else: a text alone would be taken for a list of its letters."""
+    found = [] if entries is None else entries
+    if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
+        raise TypeError("no list of texts")
+    return list(found)
 
 
 def _models(manifest: Mapping[str, Any]) -> tuple[Model, ...]:
@@ -104,6 +121,8 @@ def _models(manifest: Mapping[str, Any]) -> tuple[Model, ...]:
     for entry in entries:
         name, _, version = str(entry["tag"]).partition(":")
         registry = entry.get("registry") or "bentoml"
+        if version == "latest" and registry == "bentoml":  # the name of a file beside the versions
+            raise SpecError(f"the Bento names the model {name}:latest, which is no exact one", fix="build it again")
         model = Model(
             name=_plain(name), version=_plain(version), registry=registry, metadata=entry.get("metadata") or {}
         )

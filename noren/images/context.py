@@ -35,7 +35,7 @@ def lay_out(context: Path, bento: Bento, order: Order, *, model_store: Path) -> 
     _tools(context / "tools", order.platform)
     _install(context / "install", bento)
     for script in sorted((bento.folder / "env" / "docker").glob("script__*")):
-        _file(script, context / "scripts" / script.name)
+        _tree(script, context / "scripts" / script.name)
     _tree(bento.folder / "src", context / "src")
     for name in ("bento.yaml", "README.md", "apis"):
         _tree(bento.folder / name, context / "bento" / name)
@@ -50,7 +50,7 @@ def _require_own(bento: Bento) -> None:
     parts = [bento.folder / name for name in ("src", "apis", "README.md", "bento.yaml")]
     parts += [bento.requirements, bento.requirements.parent / "wheels"]
     for part in [*parts, *(bento.folder / "env" / "docker").glob("script__*")]:
-        if not part.resolve().is_relative_to(bento.folder.resolve()):
+        if not _inside(part, bento.folder):
             raise SpecError(
                 f"{part} is a link out of its folder: the image would hold a file of this machine",
                 fix="put the file itself there, and build the Bento again",
@@ -66,7 +66,8 @@ def _install(folder: Path, bento: Bento) -> None:
     _folder(folder / "src")
     source = (bento.folder / "src").resolve()
     for name in bento.build_include:
-        if not (source / name).resolve().is_relative_to(source):
+        # Its name is that of the copy, too: it must not lead out of the context, whatever it comes back to.
+        if Path(name).is_absolute() or ".." in Path(name).parts or not _inside(source / name, source):
             raise SpecError(f"the Bento includes {name!r}, outside of its source", fix="correct `build_include`")
         _tree(source / name, folder / "src" / name)
 
@@ -123,7 +124,7 @@ def _tree(source: Path, target: Path, *, linked: bool = False) -> None:
     if not source.exists():
         return None
     if not source.is_dir():
-        return _file(source, target, linked=linked)
+        return _file(source, target, linked=linked) if source.is_file() else None  # no pipes, no sockets
     _folder(target)
     for folder, names, files in os.walk(source):
         names[:] = sorted(name for name in names if name != "__pycache__")
@@ -141,12 +142,20 @@ def _tree(source: Path, target: Path, *, linked: bool = False) -> None:
 
 def _link(path: Path, target: Path, root: Path) -> None:
     to = path.readlink()
-    if to.is_absolute() or not path.resolve().is_relative_to(root.resolve()):
+    if to.is_absolute() or not _inside(path, root):
         raise SpecError(
             f"{path} is a link out of its folder: the image would hold a file of this machine, or nothing",
             fix="put the file itself there, and build the Bento again",
         )
     target.symlink_to(to)
+
+
+def _inside(path: Path, root: Path) -> bool:
+    """Whether it leads to a place in `root`. Links that lead to each other lead nowhere."""
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError, RuntimeError):  # a null byte; such a circle, but not since Python 3.13
+        return False
 
 
 def _file(path: Path, target: Path, *, linked: bool = False) -> None:

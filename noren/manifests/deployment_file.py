@@ -21,12 +21,16 @@ from pydantic import (
 
 from noren.domain import deployment as domain
 from noren.domain.errors import SpecError
+from noren.manifests.document import contents, parse, shown
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LONGEST_S = 366 * 86400.0
 _UNITS_BYTES = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "K": 10**3, "k": 10**3, "M": 10**6, "G": 10**9}
 _LEAST_BYTES, _MOST_BYTES = 16 * 2**20, 2**50
 _MAX_LOCUSTFILE_BYTES = 1_000_000
+_MAX_VARIABLE_BYTES, _MAX_VARIABLES_BYTES = 100_000, 1_000_000  # Linux starts no process with more
+_MOST_MISTAKES = 20  # that are told of one file
+NAME, LONGEST_NAME = r"^[a-z]([a-z0-9-]*[a-z0-9])?$", 50  # of a deployment
 _MODES = {
     "quick": domain.LoadGate(),
     "full": domain.LoadGate(duration=timedelta(minutes=10), margins=domain.Margins(p50=0.10, p95=0.12, p99=0.15)),
@@ -63,6 +67,20 @@ def _text(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
 
 
+def _utf8(value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        # JSON and YAML can write it ("\ud800"); no process and no database takes it.
+        raise ValueError("it has half a character in it (a lone surrogate)") from error
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it has a line break in it, or another character that is not printed")
+    return value
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
@@ -94,11 +112,31 @@ class Route(Part):
     """Where guests find the deployment at the front door."""
 
     prefix: str | None = Field(
-        None, pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$", description="path prefix; default /<name>"
+        None,
+        pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$",
+        max_length=200,
+        description="path prefix; default /<name>",
     )
     host: str | None = Field(
-        None, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", description="host name; default <name>.localhost"
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
+        max_length=253,
+        description="host name; default <name>.localhost",
     )
+
+    @field_validator("prefix")
+    @classmethod
+    def _no_way_up(cls, value: str | None) -> str | None:
+        if value and {".", ".."} & set(value.split("/")):
+            raise ValueError("clients leave `.` and `..` out of a path, so nobody would find it")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _no_empty_label(cls, value: str | None) -> str | None:
+        if value and ".." in value:
+            raise ValueError("a host name has no two dots in a row")
+        return value
 
 
 class Slo(Part):
@@ -124,6 +162,11 @@ class QualityGate(Part):
     margin: float = Field(0.0, ge=0, description="how much worse than blue's green's may be, in its own unit")
     higher_is_better: bool = Field(True, description="`off` for errors and losses")
     model: str | None = Field(None, description="name of the model, where several of the Bento have the metric")
+
+    @field_validator("metric", "model")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        return value if value is None else _one_line(value)
 
 
 class Margins(Part):
@@ -183,6 +226,11 @@ class ParityGate(Part):
     max_share: float = Field(0.0, ge=0, le=1, description="fraction of the answers that may differ all the same")
     ignore: tuple[str, ...] = Field((), description='places that always differ, like "$.model_version"')
 
+    @field_validator("ignore")
+    @classmethod
+    def _places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_one_line(place) for place in value)
+
 
 class Gates(Part):
     """What green must pass before its first guest. Each is switched off only by its own line."""
@@ -222,12 +270,13 @@ class DeploymentFile(Part):
     model_config = ConfigDict(title="Noren deployment")
 
     name: str = Field(
-        pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$",
-        max_length=50,
+        pattern=NAME,
+        max_length=LONGEST_NAME,
         description="name of the deployment: lower-case letters, digits and dashes",
     )
     bento: str = Field(
         pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$",
+        max_length=127,  # BentoML's own limit: 63 for each of the two
         description="name:version of a built Bento; name:latest or name alone takes the newest one",
     )
     replicas: int = Field(1, ge=1, le=100, description="copies, each a process of its own")
@@ -246,11 +295,16 @@ class DeploymentFile(Part):
     @field_validator("env")
     @classmethod
     def _environment_names(cls, env: dict[str, str]) -> dict[str, str]:
+        total = 0
         for name, value in env.items():
-            if "\0" in value:
-                raise ValueError(f"the value of {name!r} has a null byte")
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("NOREN_"):
-                raise ValueError(f"{name!r} is no name for an environment variable of a service")
+                raise ValueError(f"{shown(name)!r} is no name for an environment variable of a service")
+            if "\0" in value:
+                raise ValueError(f"the value of {shown(name)!r} has a null byte")
+            size = len(name) + len(_utf8(value))
+            total += size
+            if size > _MAX_VARIABLE_BYTES or total > _MAX_VARIABLES_BYTES:
+                raise ValueError(f"with {shown(name)!r} it is too much to start a process with: put it into a file")
         return env
 
     def revision(self, locustfile: str | None = None) -> domain.Revision:
@@ -293,6 +347,13 @@ class Request(Part):
     spec: DeploymentFile
     locustfile: str | None = Field(None, max_length=_MAX_LOCUSTFILE_BYTES)
 
+    @field_validator("locustfile")
+    @classmethod
+    def _python_text(cls, value: str | None) -> str | None:
+        if value is not None and b"\0" in _utf8(value):
+            raise ValueError("it has a null byte in it, so it is no Python text")
+        return value
+
     def revision(self) -> domain.Revision:
         """See DeploymentFile.revision."""
         return self.spec.revision(self.locustfile)
@@ -316,66 +377,57 @@ def read_all(paths: Sequence[Path]) -> list[Request]:
     """Read files, and every *.yaml and *.yml of folders. Raises SpecError."""
     files: list[Path] = []
     for path in paths:
-        inside = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+        try:
+            inside = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+        except OSError:
+            inside = [path]  # a name that is too long, for one: who reads it says so
         if not inside:
             raise SpecError(f"{path}: no deployment files (*.yaml) in this folder", fix="name one, or another folder")
         files += inside
     return [read(file) for file in files]
 
 
-def parse(path: Path) -> tuple[yaml.Node | None, object]:
-    """A YAML file's nodes, which know their lines, and its content. Raises SpecError."""
-    try:
-        text = path.read_text()
-        return yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-    except FileNotFoundError as error:
-        raise SpecError(
-            f"{path}: no such file", fix="name a deployment file, for example deploy/<name>.yaml"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read: {error}", fix="check the file") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError(
-            f"{path}:{line}: not YAML: {error.problem}", fix="check indentation, colons and quotes"
-        ) from error
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path}: not YAML: {str(error).splitlines()[0]}", fix="save it as plain UTF-8 text") from error
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        # PyYAML lets these out for a tag or a date that does not fit (`!!bool x`, 2026-13-45), and for deep nesting.
-        raise SpecError(f"{path}: not YAML: {error}", fix="put text that looks like a date in quotes") from error
-
-
 def _locustfile(where: str, path: Path) -> str:
+    name = shown(path, most=1000)
     try:
-        if path.stat().st_size > _MAX_LOCUSTFILE_BYTES:
-            raise SpecError(f"{where}: {path} is over 1 MB", fix="keep data out of the Locust file")
-        text = path.read_text()
+        content = contents(path, _MAX_LOCUSTFILE_BYTES)
+        if len(content) > _MAX_LOCUSTFILE_BYTES:
+            raise SpecError(f"{where}: {name} is over 1 MB", fix="keep data out of the Locust file")
+        text = content.decode("utf-8-sig")
         compile(text, str(path), "exec")
     except OSError as error:
         raise SpecError(
-            f"{where}: {path} cannot be read: {error.strerror}", fix="paths are relative to the YAML file"
+            f"{where}: {name} cannot be read: {error.strerror}", fix="paths are relative to the YAML file"
         ) from error
     except SyntaxError as error:
-        raise SpecError(f"{path}:{error.lineno}: {error.msg}", fix="correct the Locust file") from error
+        raise SpecError(f"{name}:{error.lineno or 1}: {error.msg}", fix="correct the Locust file") from error
     except ValueError as error:  # not UTF-8, or null bytes
-        raise SpecError(f"{where}: {path} is no Python text: {error}", fix="save it as UTF-8") from error
+        raise SpecError(f"{where}: {name} is no Python text: {error}", fix="save it as UTF-8") from error
+    except (RecursionError, MemoryError) as error:  # the compiler's way to say so
+        raise SpecError(f"{where}: {name} is nested too deeply for Python", fix="simplify the Locust file") from error
     return text
 
 
 def explain(path: Path, node: yaml.Node | None, error: ValidationError) -> SpecError:
-    """Every mistake on a line of its own: file:line: field: what is wrong."""
-    lines = []
+    """Each mistake on a line of its own: file:line: field: what is wrong."""
+    lines: list[str] = []
+    more = 0
     for one in error.errors():
         # Which member of a union was tried is our business, not the reader's.
         place = tuple(part for part in one["loc"] if part != "LoadGate" and not str(part).startswith("literal["))
-        if "literal_error" in one["type"] and len(place) == 2:
+        if "literal_error" in one["type"] and place == ("gates", "load"):
+            continue
+        if len(lines) == _MOST_MISTAKES:
+            more += 1
             continue
         if one["type"] == "model_type" and not place:
             lines.append(f"{path}:1: the file is empty, or no mapping of fields: begin with `name:`")
             continue
         message = one["msg"].removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown field")
-        lines.append(f"{path}:{_line(node, place)}: {'.'.join(map(str, place)) or 'the file'}: {message}")
+        field = ".".join(map(shown, place)) or "the file"
+        lines.append(f"{path}:{_line(node, place)}: {field}: {shown(message, most=300)}")
+    if more:
+        lines.append(f"{path}: and {more} more mistakes")
     return SpecError("\n".join(lines), fix="`noren schema` describes every field")
 
 
@@ -383,7 +435,8 @@ def _line(node: yaml.Node | None, place: tuple[Any, ...]) -> int:
     """The line of the field, or of the nearest part around it that is there."""
     line = node.start_mark.line + 1 if node else 1
     for part in place:
-        entries = node.value if isinstance(node, yaml.MappingNode) else []
+        # What was merged into a mapping (`<<`) stands before its own fields, which count.
+        entries = reversed(node.value) if isinstance(node, yaml.MappingNode) else []
         match = next(((k, v) for k, v in entries if k.value == str(part)), None)
         if match is None:
             if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

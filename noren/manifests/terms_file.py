@@ -7,7 +7,8 @@ from pydantic import Field, ValidationError
 
 from noren.domain import deployment as domain
 from noren.domain.errors import SpecError
-from noren.manifests.deployment_file import DeploymentFile, LoadGate, Part, Slo, explain, parse
+from noren.manifests.deployment_file import DeploymentFile, LoadGate, Part, Slo, explain
+from noren.manifests.document import parse
 
 
 class Terms(Part):

@@ -21,8 +21,9 @@ from noren.domain.errors import DriverError, NotFound, SpecError
 from noren.machine import Machine, Marked, free_port, rotate, tail
 from noren.runtimes.container_launch import Launch
 from noren.runtimes.engine import INDEX, OF, PORT, REVISION, Container, Engine
+from noren.runtimes.leaving import Leaving
 from noren.runtimes.passed_on import BENTO, ENGINE_PREFIXES, passed_on
-from noren.runtimes.probes import Probes
+from noren.runtimes.probes import HUNG, HUNG_S, Probes
 from noren.runtimes.record import Record, Records
 
 KIND = "container"  # of the processes that start one; the containers themselves are the engine's
@@ -53,6 +54,7 @@ class ContainerRuntime:
         self.records = Records(home)
         self._lock = threading.RLock()
         self._probes = Probes()
+        self._leaving = Leaving()  # by the container's id
         self._stopping: dict[str, float] = {}  # revision -> when it was first asked to end
         self._asked: set[str] = set()  # containers that were sent SIGTERM
 
@@ -81,14 +83,32 @@ class ContainerRuntime:
                 elif not asked or process.name not in launching:  # as for processes: once, but for children left
                     self.machine.signal(KIND, process.name, signal.SIGTERM)
 
+    def replace(self, replica: Replica, reason: str) -> None:
+        """See Runtime."""
+        with self._lock:
+            for container in self._look()[1]:
+                if (container.name, container.pid) != (f"{replica.revision}/{replica.index}", replica.pid):
+                    continue
+                if self._leaving.begin(container.id, reason):
+                    self.records.say(container.name, f"{reason}, so another takes its place")
+                hangs = replica.state is ReplicaState.UNREADY
+                if due := signal.SIGKILL if hangs else self._leaving.due(container.id):
+                    self.engine.signal(due, [container.id])
+
     def replicas(self) -> Sequence[Replica]:
         """See Runtime."""
         with self._lock:
             launching, containers = self._look()
             states = self._probes.look({c.id: c.address for c in containers})
+            hung = self._probes.hung(HUNG_S)
             wanted = self.records.wanted()
             replicas = [
-                _running(c, states[c.id] if c.name in wanted else ReplicaState.STOPPING, wanted.get(c.name))
+                _running(
+                    c,
+                    states[c.id] if c.name in wanted and c.id not in self._leaving else ReplicaState.STOPPING,
+                    wanted.get(c.name),
+                    HUNG if c.id in hung else self._leaving.why(c.id),
+                )
                 for c in containers
             ]
             there = {c.name for c in containers}
@@ -179,6 +199,7 @@ class ContainerRuntime:
             if not container.runs and not container.leaving and container.name not in launching:
                 self._bury(container)
         self._asked &= {c.id for c in found}
+        self._leaving.keep({c.id for c in found})
         return launching, [c for c in found if c.runs]
 
     def _bury(self, container: Container) -> None:
@@ -256,7 +277,7 @@ def env_text(env: Mapping[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in env.items())
 
 
-def _running(container: Container, state: ReplicaState, record: Record | None) -> Replica:
+def _running(container: Container, state: ReplicaState, record: Record | None, sick: str) -> Replica:
     return Replica(
         revision=container.revision,
         index=container.index,
@@ -266,6 +287,7 @@ def _running(container: Container, state: ReplicaState, record: Record | None) -
         started_at=container.started_at,
         restarts=record.restarts if record else 0,
         memory_bytes=_memory(container),
+        sick=sick,
     )
 
 

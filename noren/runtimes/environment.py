@@ -33,21 +33,26 @@ def prepare(bento: Path, envs: Path, server: Server) -> Path:
     Waits while another replica makes the same one. Raises DriverError when uv cannot make it, also when
     noren-serve does not go together with what the Bento locked.
     """
-    requirements = bento / "env" / "python" / "requirements.txt"
-    if not requirements.is_file():
-        raise DriverError(
-            f"the Bento at {bento} has no locked requirements ({requirements.relative_to(bento)})",
-            fix="build it again with BentoML 1.4 or newer",
-        )
-    version, wheels = python_version(bento), sorted((requirements.parent / "wheels").glob("*.whl"))
-    added = [f"noren-serve {server_wheel.fingerprint()}"] if server is Server.NOREN else []
-    # By what is in them: a project's own wheel keeps its name for as long as nobody changes its version.
-    brought = [f"{wheel.name} {hashlib.sha256(wheel.read_bytes()).hexdigest()}" for wheel in wheels]
-    folder = envs / lock_hash(requirements.read_bytes(), version, [*brought, *added])
+    requirements, folder = _requirements(bento), envs / name_of(bento, server)
     with lock(envs / f"{folder.name}.lock"):
         if not (folder / _COMPLETE).exists():
-            _make(folder, version, requirements, wheels, server)
+            _make(folder, python_version(bento), requirements, _wheels(requirements), server)
     return folder / "bin" / "python"
+
+
+def name_of(bento: Path, server: Server) -> str:
+    """The name of the Bento's environment below `envs`. Raises DriverError when nothing is locked."""
+    requirements = _requirements(bento)
+    added = [f"noren-serve {server_wheel.fingerprint()}"] if server is Server.NOREN else []
+    # By what is in them: a project's own wheel keeps its name for as long as nobody changes its version.
+    brought = [f"{wheel.name} {hashlib.sha256(wheel.read_bytes()).hexdigest()}" for wheel in _wheels(requirements)]
+    return lock_hash(requirements.read_bytes(), python_version(bento), [*brought, *added])
+
+
+def discard(folder: Path) -> None:
+    """Remove an environment. One that was removed in part counts as interrupted, and is made again."""
+    (folder / _COMPLETE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def lock_hash(requirements: bytes, version: str, wheels: Sequence[str] = ()) -> str:
@@ -66,6 +71,22 @@ def python_version(bento: Path) -> str:
     manifest = yaml.safe_load((bento / "bento.yaml").read_text())
     image = manifest.get("image") or {}
     return str(image.get("python_version") or f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def _requirements(bento: Path) -> Path:
+    """The locked requirements of a built Bento."""
+    requirements = bento / "env" / "python" / "requirements.txt"
+    if not requirements.is_file():
+        raise DriverError(
+            f"the Bento at {bento} has no locked requirements ({requirements.relative_to(bento)})",
+            fix="build it again with BentoML 1.4 or newer",
+        )
+    return requirements
+
+
+def _wheels(requirements: Path) -> list[Path]:
+    """Those that the Bento brings along."""
+    return sorted((requirements.parent / "wheels").glob("*.whl"))
 
 
 def _make(folder: Path, version: str, requirements: Path, wheels: Sequence[Path], server: Server) -> None:

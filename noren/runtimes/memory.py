@@ -1,9 +1,9 @@
-"""A runtime without processes, for tests and for planning."""
+"""A runtime without processes and an attic without a disk, for tests and for planning."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 
-from noren.control.ports import Replica, ReplicaState
+from noren.control.ports import Leftover, Replica, ReplicaState
 from noren.domain.deployment import Revision
 from noren.domain.errors import NotFound
 
@@ -17,6 +17,7 @@ class MemoryRuntime:
         self.sick: set[str] = set()  # runs, but does not answer
         self.broken: dict[str, str] = {}  # keeps crashing, and why
         self.spare: int | None = None
+        self.replaced: list[tuple[str, str]] = []  # "<revision>/<index>", and why
 
     def start(self, revision: Revision) -> None:
         """See Runtime."""
@@ -26,6 +27,10 @@ class MemoryRuntime:
     def stop(self, revision: str, *, grace: timedelta) -> None:  # noqa: ARG002
         """See Runtime."""
         self.wanted.pop(revision, None)
+
+    def replace(self, replica: Replica, reason: str) -> None:
+        """See Runtime. The copy that takes its place is ready at once."""
+        self.replaced.append((f"{replica.revision}/{replica.index}", reason))
 
     def replicas(self) -> Sequence[Replica]:
         """See Runtime."""
@@ -55,3 +60,27 @@ class MemoryRuntime:
         if name in self.broken:
             return ReplicaState.BROKEN
         return ReplicaState.STARTING if name in self.sick else ReplicaState.READY
+
+
+class MemoryAttic:
+    """An attic without a disk. What lies in it is put there by the test."""
+
+    def __init__(self) -> None:
+        self.things: list[Leftover] = []
+        self.stuck: set[str] = set()  # names of what cannot be removed
+
+    def find(self, revisions: Sequence[Revision]) -> Sequence[Leftover]:  # noqa: ARG002
+        """See Attic."""
+        return list(self.things)
+
+    def size_bytes(self, leftover: Leftover) -> int:  # noqa: ARG002
+        """See Attic."""
+        return 1_000
+
+    def remove(self, leftover: Leftover) -> bool:
+        """See Attic."""
+        if leftover.name in self.stuck:
+            return False
+        key = leftover.kind, leftover.name
+        self.things = [one for one in self.things if (one.kind, one.name) != key]
+        return True

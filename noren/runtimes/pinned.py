@@ -7,15 +7,17 @@ again after a training, or a rollback, would serve green's model. In this store 
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from noren.domain.errors import DriverError
+
+_PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # of names and versions, which become paths
 
 
 def pinned_store(bento: Path, bentoml_home: Path, stores: Path) -> Path:
@@ -23,7 +25,7 @@ def pinned_store(bento: Path, bentoml_home: Path, stores: Path) -> Path:
 
     bento         the folder of the built Bento, .../bentos/<name>/<version>
     bentoml_home  where its models are; they are linked, not copied
-    Raises DriverError when a model is gone.
+    Raises DriverError when a model is gone, or the Bento names one by what is no name.
     """
     name, version = bento.parent.name, bento.name
     # A version can be deleted and built again, with other models.
@@ -52,16 +54,30 @@ def pinned_store(bento: Path, bentoml_home: Path, stores: Path) -> Path:
     return store
 
 
-def _models(bento: Path) -> Iterator[tuple[str, str]]:
+def _models(bento: Path) -> Sequence[tuple[str, str]]:
     """Name and version of each model that the Bento was built with, those of a hub left out."""
-    manifest: dict[str, Any] = yaml.safe_load((bento / "bento.yaml").read_text())
-    listed = list(manifest.get("models") or [])
-    for service in manifest.get("services") or []:
-        listed += service.get("models") or []
-    for model in listed:
-        if model.get("registry") != "huggingface":
-            name, _, version = str(model["tag"]).partition(":")
-            yield name, version
+    try:
+        manifest = yaml.safe_load((bento / "bento.yaml").read_text())
+        listed = list(manifest.get("models") or [])
+        for service in manifest.get("services") or []:
+            listed += service.get("models") or []
+        tags = [str(model["tag"]) for model in listed if model.get("registry") != "huggingface"]
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise DriverError(
+            f"the Bento in {bento} is not as BentoML writes it ({type(error).__name__})", fix="build the Bento again"
+        ) from error
+    return [_parts(tag, bento) for tag in tags]
+
+
+def _parts(tag: str, bento: Path) -> tuple[str, str]:
+    """Name and version. Folders are named after them, and "latest" is a file in there: a Bento may say anything."""
+    name, _, version = tag.partition(":")
+    if not (_PLAIN.fullmatch(name) and _PLAIN.fullmatch(version)) or version == "latest":
+        raise DriverError(
+            f"{bento / 'bento.yaml'} names a model {tag!r}, which is no name with an exact version",
+            fix="build the Bento again, where its models are",
+        )
+    return name, version
 
 
 def _link(kind: Path, name: str, version: str, there: Path) -> None:

@@ -1,13 +1,25 @@
 """Whether replicas answer, and what that means beside how they answered before."""
 
+import time
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum, auto
 
 import httpx
 
 from noren.control.ports import ReplicaState
 
 _UNREADY_AFTER = 3  # failed probes in a row: one slow answer on a busy machine is no illness
+# As long as Kubernetes waits by default, three probes ten seconds apart: a long computation may hold up a whole server.
+HUNG_S = 30.0
+HUNG = f"it has not answered for {HUNG_S:.0f} s"
+
+
+class _Answer(Enum):
+    READY = auto()
+    NO = auto()  # it says that it is not, or nobody listens
+    SILENCE = auto()  # somebody listens, and says nothing
 
 
 class Probes:
@@ -15,30 +27,53 @@ class Probes:
 
     def __init__(self) -> None:
         self._misses: dict[str, int] = {}  # key -> failed probes in a row, of those that were ready once
+        self._silent: dict[str, float] = {}  # key -> since when it has said nothing
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="probe")
         self._http = httpx.Client(timeout=1.0, trust_env=False)
 
-    def look(self, addresses: Mapping[str, str]) -> dict[str, ReplicaState]:
+    def look(self, addresses: Mapping[str, str], served: AbstractSet[str] = frozenset()) -> dict[str, ReplicaState]:
         """STARTING, READY or UNREADY of everything that runs now.
 
         addresses  "host:port" by a key that no later life of the replica has: a pid, a container's id
+        served     those that are known to have been ready in this life, whoever saw it
         """
         self._misses = {key: misses for key, misses in self._misses.items() if key in addresses}
-        answers = zip(addresses, self._threads.map(self._answers, addresses, addresses.values()), strict=True)
-        return {key: self._state(key, answers=answered) for key, answered in answers}
+        self._misses |= {key: 0 for key in served if key not in self._misses and key in addresses}
+        self._silent = {key: since for key, since in self._silent.items() if key in addresses}
+        answers = zip(addresses, self._threads.map(self._answer, addresses, addresses.values()), strict=True)
+        return {key: self._state(key, answer) for key, answer in answers}
 
-    def _answers(self, key: str, address: str) -> bool:
-        """Whether it answers 200. Right after our own restart a busy replica is asked twice more."""
-        return any(self._ask(address) for _ in range(1 if key in self._misses else 3))
+    def hung(self, for_s: float) -> set[str]:
+        """The keys, of those that were ready once, that have listened and said nothing for so long."""
+        now = time.monotonic()
+        return {
+            key
+            for key, since in self._silent.items()
+            if now - since >= for_s and self._misses.get(key, 0) >= _UNREADY_AFTER
+        }
 
-    def _ask(self, address: str) -> bool:
+    def _answer(self, key: str, address: str) -> _Answer:
+        """What it answers. Right after our own restart a busy replica is asked twice more."""
+        for _ in range(1 if key in self._misses else 3):
+            if (answer := self._ask(address)) is _Answer.READY:
+                break
+        return answer
+
+    def _ask(self, address: str) -> _Answer:
         try:
-            return self._http.get(f"http://{address}/readyz").status_code == 200
+            status = self._http.get(f"http://{address}/readyz").status_code
+        except httpx.TimeoutException:
+            return _Answer.SILENCE
         except httpx.HTTPError:
-            return False
+            return _Answer.NO
+        return _Answer.READY if status == 200 else _Answer.NO
 
-    def _state(self, key: str, *, answers: bool) -> ReplicaState:
-        if answers:
+    def _state(self, key: str, answer: _Answer) -> ReplicaState:
+        if answer is _Answer.SILENCE:
+            self._silent.setdefault(key, time.monotonic())
+        else:
+            self._silent.pop(key, None)
+        if answer is _Answer.READY:
             self._misses[key] = 0
             return ReplicaState.READY
         if key not in self._misses:

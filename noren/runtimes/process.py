@@ -14,8 +14,9 @@ from noren.control.ports import Replica, ReplicaState
 from noren.domain.deployment import Revision
 from noren.domain.errors import DriverError, NotFound
 from noren.machine import Machine, Marked, free_port, rotate, tail
+from noren.runtimes.leaving import Leaving
 from noren.runtimes.passed_on import for_a_bento
-from noren.runtimes.probes import Probes
+from noren.runtimes.probes import HUNG, HUNG_S, Probes
 from noren.runtimes.record import Record, Records
 
 KIND = "replica"
@@ -29,6 +30,7 @@ class ProcessRuntime:
         self.records = Records(home)
         self._lock = threading.RLock()
         self._probes = Probes()
+        self._leaving = Leaving()  # by pid
         self._stopping: dict[str, float] = {}  # revision -> when it was first asked to end
 
     def start(self, revision: Revision) -> None:
@@ -55,17 +57,29 @@ class ProcessRuntime:
                 elif not asked or name not in led:  # once is enough, but for children left behind
                     self.machine.signal(KIND, name, signal.SIGTERM)
 
+    def replace(self, replica: Replica, reason: str) -> None:
+        """See Runtime."""
+        with self._lock:
+            name, key = f"{replica.revision}/{replica.index}", str(replica.pid)
+            if not any(p.pid == replica.pid for p in self._leaders(replica.revision)):
+                return
+            if self._leaving.begin(key, reason):
+                self.records.say(name, f"{reason}, so another takes its place")
+            due = signal.SIGKILL if replica.state is ReplicaState.UNREADY else self._leaving.due(key)
+            if due:
+                self.machine.signal(KIND, name, due, all_of_it=due is signal.SIGKILL)
+
     def replicas(self) -> Sequence[Replica]:
         """See Runtime."""
         with self._lock:
             processes = self.machine.processes(KIND)
             leaders = {p.name: p for p in processes if p.leads}
-            states = self._probes.look({str(p.pid): _address(p) for p in leaders.values()})
-            memory = _memory(processes)
             wanted = self.records.wanted()
+            states = self._states(leaders, wanted)
+            memory = _memory(processes)
+            sick = self._sick(leaders, states, processes, memory)
             replicas = [
-                _running(p, states[str(p.pid)] if name in wanted else ReplicaState.STOPPING, wanted.get(name), memory)
-                for name, p in leaders.items()
+                _running(p, states[name], wanted.get(name), memory, sick.get(name, "")) for name, p in leaders.items()
             ]
             replicas += [self.records.crashed(name, record) for name, record in wanted.items() if name not in leaders]
             orphans = {p.name: p for p in processes if p.name not in leaders and p.name not in wanted}
@@ -98,6 +112,7 @@ class ProcessRuntime:
         argv = [sys.executable, "-m", "noren.runtimes.launch"]
         arguments = [folder, revision.bento, self.home / "envs", port, revision.workers, revision.server]
         marks = {"NOREN_REVISION": revision.name, "NOREN_INDEX": str(index), "NOREN_PORT": str(port)}
+        marks["NOREN_MEMORY"] = str(revision.resources.memory_bytes or "")
         env = for_a_bento() | {"BENTOML_HOME": str(self.bentoml_home)} | dict(revision.env) | marks
         try:
             self.machine.start([*argv, *map(str, arguments)], kind=KIND, name=name, log=log, env=env)
@@ -106,6 +121,39 @@ class ProcessRuntime:
 
     # Looking
 
+    def _states(self, leaders: Mapping[str, Marked], wanted: Mapping[str, Record]) -> dict[str, ReplicaState]:
+        """How those that run are, by name."""
+        keys = {name: str(p.pid) for name, p in leaders.items()}
+        self._leaving.keep(set(keys.values()))
+        served = {key for name, key in keys.items() if name in wanted and wanted[name].was_ready}
+        found = self._probes.look({keys[name]: _address(p) for name, p in leaders.items()}, served)
+        states: dict[str, ReplicaState] = {}
+        for name, key in keys.items():
+            ends = name not in wanted or key in self._leaving
+            states[name] = ReplicaState.STOPPING if ends else found[key]
+            if states[name] is ReplicaState.READY:
+                self.records.note_ready(name, wanted[name])
+        return states
+
+    def _sick(
+        self,
+        leaders: Mapping[str, Marked],
+        states: Mapping[str, ReplicaState],
+        processes: Sequence[Marked],
+        memory: Mapping[str, int],
+    ) -> dict[str, str]:
+        """Why others should take the place of some of them, by name."""
+        hung = self._probes.hung(HUNG_S)
+        found = {name: HUNG if str(p.pid) in hung else self._leaving.why(str(p.pid)) for name, p in leaders.items()}
+        for name, process in leaders.items():
+            limit = int(process.env.get("NOREN_MEMORY") or 0)
+            if not limit or states[name] is not ReplicaState.READY or memory.get(name, 0) <= limit:
+                continue
+            # Pages that its workers share count in each of them, so the dear question is asked only of who seems big.
+            if (taken := _shared_once(processes, name)) > limit:
+                found[name] = f"it takes {taken / 2**20:.0f} of {limit / 2**20:.0f} MiB (resources.memory)"
+        return found
+
     def _leaders(self, revision: str) -> list[Marked]:
         return [p for p in self._processes(revision) if p.leads]
 
@@ -113,7 +161,9 @@ class ProcessRuntime:
         return [p for p in self.machine.processes(KIND) if p.env.get("NOREN_REVISION") == revision]
 
 
-def _running(process: Marked, state: ReplicaState, record: Record | None, memory: Mapping[str, int]) -> Replica:
+def _running(
+    process: Marked, state: ReplicaState, record: Record | None, memory: Mapping[str, int], sick: str = ""
+) -> Replica:
     return Replica(
         revision=process.env["NOREN_REVISION"],
         index=int(process.env["NOREN_INDEX"]),
@@ -123,6 +173,7 @@ def _running(process: Marked, state: ReplicaState, record: Record | None, memory
         started_at=process.started_at,
         restarts=record.restarts if record else 0,
         memory_bytes=memory.get(process.name, 0),
+        sick=sick,
     )
 
 
@@ -138,4 +189,17 @@ def _memory(processes: Sequence[Marked]) -> dict[str, int]:
         except psutil.Error:
             continue
         total[process.name] = total.get(process.name, 0) + used
+    return total
+
+
+def _shared_once(processes: Sequence[Marked], name: str) -> int:
+    """Memory of a replica in bytes; of a page that n processes share each has the n-th part, where that is told."""
+    total = 0
+    for process in processes:
+        if process.name == name:
+            try:
+                told = psutil.Process(process.pid).memory_full_info()
+            except psutil.Error:
+                continue
+            total += getattr(told, "pss", told.uss)
     return total

@@ -1,5 +1,6 @@
 """What the machine cannot tell of a replica: that it is wanted, and how its earlier lives ended."""
 
+import contextlib
 import json
 import shutil
 import time
@@ -25,11 +26,17 @@ class Record:
     exits: list[str] = field(default_factory=list)  # one reason for each short life in a row
     exited_at: float = 0.0
     counted: int = 0  # launches whose end is in `exits` or was forgiven
+    served: int = 0  # the number of the last launch that was ever ready
 
     @property
     def restarts(self) -> int:
         """Launches after the first."""
         return max(self.launches - 1, 0)
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether its present life was ever ready, also if an earlier control plane saw it."""
+        return 0 < self.served == self.launches
 
     def due_at(self) -> float:
         """When the next launch may be: 0.5, 1, 2, 4 ... 60 s after the last end."""
@@ -72,6 +79,18 @@ class Records:
             restarts=record.restarts,
             detail=record.exits[-1] if record.exits else "it ended",
         )
+
+    def note_ready(self, name: str, record: Record) -> None:
+        """Take down that its present life is ready, once. On a full disk not: it is only missed after a restart."""
+        if record.launches and not record.was_ready:
+            record.served = record.launches
+            with contextlib.suppress(OSError):
+                self._write(name, record)
+
+    def say(self, name: str, text: str) -> None:
+        """Write a line of ours into the replica's log: why it is ended, where it cannot say so itself."""
+        with contextlib.suppress(OSError), self.log(name).open("a") as log:
+            log.write(f"noren: {text}\n")
 
     def forget(self, revision: str) -> None:
         """It is not wanted any more."""

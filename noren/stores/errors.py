@@ -11,3 +11,8 @@ def unknown(name: str) -> NotFound:
 def stale(name: str) -> Stale:
     """Someone else was faster."""
     return Stale(f"{name} was changed by someone else in the meantime", fix="look again and repeat the command")
+
+
+def superseded(name: str) -> Stale:
+    """Another control plane leads by now."""
+    return Stale(f"{name} is another control plane's to change: it leads by now", fix="nothing to do: it goes on")

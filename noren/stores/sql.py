@@ -1,27 +1,24 @@
 """A store in any database that SQLAlchemy speaks to; SQLite in WAL mode by default."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from pydantic import TypeAdapter
-from sqlalchemy import Engine, create_engine, delete, event, insert, select, update
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from noren.control.ports import Event
+from noren.control.ports import Event, Lease
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision
-from noren.domain.errors import DriverError, DriverUnavailable, SpecError
 from noren.domain.verdict import Verdict
-from noren.stores.errors import stale, unknown
-from noren.stores.tables import DeploymentRow, EventRow, RevisionRow, VerdictRow
+from noren.stores import database
+from noren.stores.errors import stale, superseded, unknown
+from noren.stores.tables import DeploymentRow, EventRow, LeaseRow, RevisionRow, VerdictRow
 
 _deployment = TypeAdapter(Deployment)
 _revision = TypeAdapter(Revision)
@@ -29,26 +26,21 @@ _verdict = TypeAdapter(Verdict)
 
 
 class SqlStore:
-    """See Store and History. Brings the tables up to date when it is made.
+    """See Store, History and Leases. Brings the tables up to date when it is made.
 
-    Raises SpecError when the URL is wrong, DriverError when the database cannot be opened or written.
-    Every method raises DriverUnavailable while it cannot be reached, is locked, or its disk is full.
+    Raises SpecError when the URL is wrong, DriverError when the database cannot be opened or written, is damaged, or
+    is of a newer Noren. Every method raises DriverUnavailable while it cannot be reached, is locked, or its disk is
+    full, and DriverError when its file turns out to be damaged.
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+        self.engine = database.reach(url)
         try:
-            migrate(self.engine)
-        except DBAPIError as error:
-            raise DriverError(
-                f"the database at {self.engine.url} cannot be used: {error.orig}",
-                fix="check that its folder exists and is writable, or set NOREN_HOME",
-            ) from error
-        except CommandError as error:
-            raise DriverError(
-                f"the database at {self.engine.url} cannot be used: a newer Noren changed its tables ({error})",
-                fix="use that version of Noren, or set NOREN_HOME",
-            ) from error
+            database.bring_up_to_date(self.engine)
+        except BaseException:
+            self.engine.dispose()  # of a file that is not ours to change nothing is kept open
+            raise
+        self._beats = database.reach_for_beats(self.engine)
 
     def deployments(self) -> Sequence[Deployment]:
         """See Store."""
@@ -71,26 +63,33 @@ class SqlStore:
         events: Sequence[Event] = (),
         revision: Revision | None = None,
         verdict: Verdict | None = None,
+        epoch: int | None = None,
     ) -> Deployment:
         """See Store."""
         name, saved = deployment.name, replace(deployment, version=deployment.version + 1)
         with self._session() as session:
             self._write_row(session, saved)
+            _require_lead(session, name, epoch)
             if revision:
                 session.add(RevisionRow(deployment=name, number=revision.number, document=_dump(_revision, revision)))
             if verdict:
                 session.add(VerdictRow(deployment=name, document=_dump(_verdict, verdict)))
-            session.add_all(
-                EventRow(deployment=name, at=e.at.astimezone(UTC), kind=e.kind, message=e.message) for e in events
-            )
+            session.add_all(_event_row(name, e) for e in events)
         return saved
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, events: Sequence[Event] = (), epoch: int | None = None) -> None:
         """See Store."""
         with self._session() as session:
-            session.execute(delete(DeploymentRow).where(DeploymentRow.name == name))
-            for table in (RevisionRow, VerdictRow, EventRow):
+            if session.execute(delete(DeploymentRow).where(DeploymentRow.name == name)).rowcount:  # type: ignore[attr-defined]
+                session.add_all(_event_row(name, e) for e in events)
+            for table in (RevisionRow, VerdictRow):
                 session.execute(delete(table).where(table.deployment == name))
+            _require_lead(session, name, epoch)
+
+    def note(self, name: str, event: Event) -> None:
+        """See Store."""
+        with self._session() as session:
+            session.add(_event_row(name, event))
 
     def revisions(self, name: str) -> Sequence[Revision]:
         """See History."""
@@ -106,19 +105,39 @@ class SqlStore:
         """See History."""
         query = select(EventRow).where(EventRow.deployment == name, EventRow.id > after)
         rows = self._past(name, query.order_by(EventRow.id).limit(1000))
-        return [Event(id=r.id, at=_utc(r.at), kind=r.kind, message=r.message) for r in rows]
+        return [_event(row) for row in rows]
+
+    def history(self, name: str | None = None, *, since: datetime | None = None, limit: int = 100) -> Sequence[Event]:
+        """See History."""
+        query = select(EventRow).order_by(EventRow.id.desc()).limit(limit)
+        if name is not None:
+            query = query.where(EventRow.deployment == name)
+        if since is not None:
+            query = query.where(EventRow.at >= since.astimezone(UTC))
+        with self._session() as session:
+            return [_event(row) for row in session.scalars(query)][::-1]
+
+    def lease(self) -> Lease:
+        """See Leases."""
+        with self._session() as session:
+            row = session.scalars(select(LeaseRow)).one()
+            return Lease(holder=row.holder, epoch=row.epoch, beat=row.beat, seconds=row.seconds, at=_utc(row.at))
+
+    def take(self, lease: Lease, *, instead_of: Lease) -> bool:
+        """See Leases."""
+        guarded = update(LeaseRow).where(LeaseRow.epoch == instead_of.epoch, LeaseRow.beat == instead_of.beat)
+        written = guarded.values(
+            holder=lease.holder, epoch=lease.epoch, beat=lease.beat, seconds=lease.seconds, at=lease.at.astimezone(UTC)
+        )
+        with self._session(self._beats) as session:
+            return bool(session.execute(written).rowcount)  # type: ignore[attr-defined]
 
     @contextmanager
-    def _session(self) -> Iterator[Session]:
+    def _session(self, engine: Engine | None = None) -> Iterator[Session]:
         """One transaction: all of it or nothing."""
-        try:
-            with Session(self.engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except OperationalError as error:
-            raise DriverUnavailable(
-                f"the database at {self.engine.url} does not work now: {error.orig}",
-                fix="check its disk, or that its server runs; Noren tries again",
-            ) from error
+        chosen = engine or self.engine
+        with database.explained(chosen), Session(chosen, expire_on_commit=False) as session, session.begin():
+            yield session
 
     def _past(self, name: str, query: Any) -> list[Any]:
         self.load(name)
@@ -140,43 +159,65 @@ class SqlStore:
             raise stale(saved.name)
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the tables to the newest version. Raises DBAPIError."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+def _require_lead(session: Session, name: str, epoch: int | None) -> None:
+    """Refuse what was written within the session by a control plane that does not lead any more.
 
-
-def _engine(url: str) -> Engine:
-    try:
-        engine = create_engine(url)
-    except (ArgumentError, ImportError) as error:
-        raise SpecError(
-            f"setting database_url: {error}",
-            fix="correct NOREN_DATABASE_URL, for example sqlite:////srv/noren.db, or install the driver that it names",
-        ) from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _use_wal)
-    return engine
-
-
-def _use_wal(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the writer
-    cursor.execute("PRAGMA synchronous=FULL")  # a decision that was stored survives a power cut
-    cursor.execute("PRAGMA busy_timeout=5000")
-    cursor.close()
+    Asked afterwards: SQLite lets nobody else write from the first change on, and PostgreSQL keeps the row as it is.
+    """
+    if epoch is not None and session.scalar(select(LeaseRow.epoch).with_for_update(read=True)) != epoch:
+        raise superseded(name)
 
 
 def _dump(adapter: TypeAdapter[Any], value: Any) -> dict[str, Any]:
-    document: dict[str, Any] = adapter.dump_python(value, mode="json")
+    document: dict[str, Any] = _worded(adapter.dump_python(value, mode="json"))
     return document
+
+
+def _worded(value: Any) -> Any:
+    """What could not be measured is NaN, for which JSON has no word; as "nan" it is read as a number again."""
+    if isinstance(value, dict):
+        return {key: _worded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_worded(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(said: str) -> str:
+    """What others wrote may have characters that a database does not take; no decision is lost for them."""
+    return said.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 def _load(row: DeploymentRow) -> Deployment:
     return replace(_deployment.validate_python(row.document), version=row.version)
+
+
+def _event_row(deployment: str, event: Event) -> EventRow:
+    return EventRow(
+        deployment=deployment,
+        at=event.at.astimezone(UTC),
+        kind=event.kind,
+        message=_text(event.message),
+        who=_text(event.who),
+        claimed=event.claimed,
+        reason=_text(event.reason),
+        before=dict(event.before),
+        after=dict(event.after),
+    )
+
+
+def _event(row: EventRow) -> Event:
+    return Event(
+        id=row.id,
+        deployment=row.deployment,
+        at=_utc(row.at),
+        kind=row.kind,
+        message=row.message,
+        who=row.who,
+        claimed=row.claimed,
+        reason=row.reason,
+        before=row.before,
+        after=row.after,
+    )
 
 
 def _utc(at: datetime) -> datetime:

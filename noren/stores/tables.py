@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, DateTime, Index, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -41,7 +41,7 @@ class VerdictRow(Base):
 
 
 class EventRow(Base):
-    """control.ports.Event; only ever appended."""
+    """control.ports.Event; only ever appended, and kept when its deployment is deleted."""
 
     __tablename__ = "events"
     # An id is never given twice, or who follows a deployment that is deleted and made again misses its events.
@@ -51,3 +51,20 @@ class EventRow(Base):
     at: Mapped[datetime]
     kind: Mapped[str] = mapped_column(String(32))
     message: Mapped[str] = mapped_column(Text)
+    who: Mapped[str] = mapped_column(String(100))
+    claimed: Mapped[bool]
+    reason: Mapped[str] = mapped_column(Text)
+    before: Mapped[dict[str, Any]]
+    after: Mapped[dict[str, Any]]
+
+
+class LeaseRow(Base):
+    """control.ports.Lease: one row, made by the migration."""
+
+    __tablename__ = "lease"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    holder: Mapped[str] = mapped_column(Text)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    beat: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float]
+    at: Mapped[datetime]

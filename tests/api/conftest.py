@@ -1,7 +1,7 @@
 """The API over in-memory drivers."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from noren.api import PREFIX
 from noren.api.app import Parts, make
 from noren.control.loop import Loop
 from noren.control.reconcile import Drivers
+from noren.control.retention import Policy, Sweeper
 from noren.control.use_cases import Commands
 from noren.domain.verdict import Outcome
 from noren.frontdoors.memory import MemoryFrontDoor
 from noren.gates.memory import MemoryGate
 from noren.manifests.built import BentoStore
-from noren.runtimes.memory import MemoryRuntime
+from noren.runtimes.memory import MemoryAttic, MemoryRuntime
 from noren.stores.memory import MemoryStore
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -43,10 +44,13 @@ class Plane:
             front_door_url="http://127.0.0.1:7480",
         )
         self.loop = Loop(self.store, drivers, lambda: NOON)
+        self.attic = MemoryAttic()
+        policy = Policy(revisions=20, age=timedelta(days=90))
         self.parts = Parts(
             commands=Commands(self.store, catalog, now=lambda: NOON, wake=self.loop.wake),
             store=self.store,
             runtime=self.runtime,
+            sweeper=Sweeper(self.store, self.attic, policy, look=lambda: self.loop.look(), now=lambda: NOON),
             look=lambda: self.loop.look(),
             trouble=lambda name: self.loop.trouble(name),
             home="/srv/noren",

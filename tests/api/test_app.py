@@ -57,6 +57,8 @@ def test_an_apply_is_answered_with_the_revision_and_again_with_no_change(plane: 
             "steps": [10, 50, 100],
             "promoted": False,
         },
+        "called_off": None,
+        "notes": [],
     }
     assert again.json() == first.json() | {"changed": False}
 

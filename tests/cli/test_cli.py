@@ -28,6 +28,7 @@ from noren.manifests.deployment_file import DeploymentFile
 VERBS = [
     "up",
     "down",
+    "frontdoor",
     "train",
     "build",
     "apply",
@@ -37,6 +38,8 @@ VERBS = [
     "verdict",
     "logs",
     "revisions",
+    "history",
+    "prune",
     "promote",
     "abort",
     "rollback",
@@ -137,7 +140,10 @@ def test_wrong_arguments_are_2(monkeypatch: pytest.MonkeyPatch, argv: list[str])
     assert exit_code(monkeypatch, *argv) == 2
 
 
-@pytest.mark.parametrize("verb", ["status", "watch", "verdict", "logs", "revisions", "promote", "abort", "pause"])
+@pytest.mark.parametrize(
+    "verb",
+    ["status", "watch", "verdict", "logs", "revisions", "history", "prune", "promote", "abort", "pause"],
+)
 def test_without_a_control_plane_every_verb_says_how_to_start_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: socket.socket, verb: str
 ) -> None:

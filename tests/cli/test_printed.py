@@ -165,3 +165,12 @@ def test_logs_are_those_of_green_while_it_is_on_its_way_and_else_of_what_serves(
     assert view.rollout
     rollout = view.rollout.model_copy(update={"green": "shop-4", "active": active})
     assert logs._current(view.model_copy(update={"live": live, "rollout": rollout})) == number
+
+
+def test_the_status_says_that_green_is_not_compared_with_blue_while_that_matters() -> None:
+    view = deployment()
+    assert view.rollout
+    for active, emergency, told in ((True, True, True), (True, False, False), (False, True, False)):
+        rollout = view.rollout.model_copy(update={"active": active, "emergency": emergency})
+        labels = [label for label, _ in status._lines(view.model_copy(update={"rollout": rollout}))]
+        assert ("emergency" in labels) is told

@@ -1,13 +1,15 @@
 """What every store promises, run by each of them."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from noren.control.ports import Event, Memory
+from noren.control.ports import Event, Lease, Memory
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Gates, LoadGate, Margins, Resources, Revision, Route, Server, Slo, Strategy
 from noren.domain.errors import NotFound, Stale
@@ -16,6 +18,8 @@ from noren.domain.rollout import Rollout
 from noren.domain.verdict import Check, Outcome, Verdict
 from noren.stores.memory import MemoryStore
 from noren.stores.sql import SqlStore
+
+pytest_plugins = ("tests.stores.postgresql",)
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -87,6 +91,7 @@ ROLLOUT = Rollout(
     switched_at=NOON + timedelta(seconds=6),
     paused=True,
     rushed=True,
+    emergency=3,
     superseded_by=8,
     failure="too late",
     failed_at=NOON + timedelta(seconds=7),
@@ -100,14 +105,21 @@ DEPLOYMENT = Deployment(
     rollout=ROLLOUT,
     last_verdict=VERDICT,
     queued=replace(REVISION, number=8),
+    queued_emergency=True,
     removed=True,
     revisions=8,
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Memory:
-    return MemoryStore() if request.param == "memory" else SqlStore(f"sqlite:///{tmp_path / 'noren.db'}")
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.e2e)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    asked = request.param == "postgresql"
+    made = SqlStore(request.getfixturevalue("postgresql").new_url() if asked else f"sqlite:///{tmp_path / 'noren.db'}")
+    yield made
+    made.engine.dispose()
 
 
 def event(message: str) -> Event:
@@ -127,7 +139,7 @@ def test_every_field_comes_back_as_it_was_saved(store: Memory) -> None:
     assert store.revisions("shop") == [REVISION]
     assert store.verdicts("shop") == [VERDICT]
     (told,) = store.events("shop")
-    assert replace(told, id=0) == event("grüß dich")
+    assert replace(told, id=0, deployment="") == event("grüß dich")
     assert told.at.tzinfo is UTC
 
 
@@ -197,7 +209,7 @@ def test_an_unknown_name_is_not_found(store: Memory, ask: Callable[[Memory], obj
         ask(store)
 
 
-def test_delete_removes_the_deployment_with_its_history_and_no_other(store: Memory) -> None:
+def test_delete_removes_the_deployment_with_its_revisions_and_no_other(store: Memory) -> None:
     for name in ("shop", "other"):
         deployment = replace(DEPLOYMENT, name=name)
         revision = replace(REVISION, deployment=name)
@@ -210,7 +222,62 @@ def test_delete_removes_the_deployment_with_its_history_and_no_other(store: Memo
     assert messages(store, "other") == ["other"]
     assert len(store.revisions("other")) == len(store.verdicts("other")) == 1
     store.save(Deployment(name="shop"))
-    assert (store.revisions("shop"), store.verdicts("shop"), store.events("shop")) == ([], [], [])
+    assert (store.revisions("shop"), store.verdicts("shop")) == ([], [])
+
+
+ASKED = Event(
+    at=NOON,
+    kind="promote",
+    message="promote shop",
+    who="ada",
+    claimed=True,
+    reason="blue answers 500, grüß dich",
+    before={"live": "shop-1", "weights": {"shop-1": 100}, "step": None},
+    after={"live": "shop-1", "weights": {"shop-1": 50, "shop-2": 50}, "step": 0, "marks": ["emergency"]},
+)
+
+
+def test_who_asked_for_what_and_why_comes_back_as_it_was_written(store: Memory) -> None:
+    store.save(Deployment(name="shop"), events=[ASKED])
+    store.note("shop", replace(ASKED, kind="refused"))
+    store.note("", replace(ASKED, kind="prune"))
+
+    lines = store.history()
+    assert [replace(line, id=0) for line in lines] == [
+        replace(ASKED, deployment="shop"),
+        replace(ASKED, deployment="shop", kind="refused"),
+        replace(ASKED, deployment="", kind="prune"),
+    ]
+    assert [line.id for line in lines] == sorted({line.id for line in lines})
+    assert store.events("shop") == store.history("shop") == lines[:2]
+    assert store.load("shop").version == 1  # a note is nothing that anyone has to load again for
+
+
+def test_what_happened_to_a_deployment_stays_when_it_is_deleted(store: Memory) -> None:
+    store.save(Deployment(name="shop"), events=[event("made")])
+    store.delete("shop", events=[event("gone")])
+    store.delete("shop", events=[event("gone")])  # a crash between deleting and knowing it repeats the action
+
+    assert [line.message for line in store.history("shop")] == ["made", "gone"]
+    store.save(Deployment(name="shop"), events=[event("made again")])
+    assert [line.message for line in store.history("shop")] == ["made", "gone", "made again"]
+    assert store.history("nosuch") == []
+
+
+def test_of_history_the_newest_lines_are_given_oldest_first_and_those_since_a_time(store: Memory) -> None:
+    later = [replace(event(str(n)), at=NOON + timedelta(hours=n)) for n in range(5)]
+    store.save(Deployment(name="shop"), events=later[:2])
+    store.save(Deployment(name="other"), events=later[2:])
+
+    def told(**asked: Any) -> list[str]:
+        return [line.message for line in store.history(**asked)]
+
+    assert told() == ["0", "1", "2", "3", "4"]
+    assert told(limit=2) == ["3", "4"]
+    assert told(since=NOON + timedelta(hours=3)) == ["3", "4"]
+    tokyo = timezone(timedelta(hours=9))
+    assert told(since=(NOON + timedelta(hours=1)).astimezone(tokyo), name="shop") == ["1"]
+    assert told(since=NOON + timedelta(hours=1), limit=1) == ["4"]
 
 
 def test_event_ids_rise_over_all_deployments_and_are_never_given_twice(store: Memory) -> None:
@@ -268,3 +335,88 @@ def test_what_was_loaded_does_not_change_with_later_saves(store: Memory) -> None
 
     assert loaded == replace(DEPLOYMENT, version=1)
     assert revisions == [REVISION]
+
+
+def test_what_could_not_be_measured_comes_back_as_that(store: Memory) -> None:
+    check = Check(name="p95", outcome=Outcome.INVALID, detail="", figures={"ratio": math.nan, "blue_ms": math.inf})
+    verdict = replace(VERDICT, checks=(check,))
+
+    saved = store.save(replace(DEPLOYMENT, last_verdict=verdict), verdict=verdict)
+
+    assert store.load("shop").version == saved.version
+    (found,) = store.verdicts("shop")
+    figures = found.checks[0].figures
+    assert math.isnan(figures["ratio"])
+    assert figures["blue_ms"] == math.inf
+
+
+def test_no_decision_is_lost_for_the_characters_that_a_service_writes_into_its_log(store: Memory) -> None:
+    said = "shop-2 keeps crashing: \0 \ud800 \x1b[31m grüß"
+    rollout = replace(ROLLOUT, failure="it said \0")
+
+    store.save(replace(DEPLOYMENT, rollout=rollout), events=[event(said)])
+
+    assert store.load("shop").rollout == rollout
+    (told,) = messages(store)
+    assert told.startswith("shop-2 keeps crashing: ")
+    assert told.endswith("\x1b[31m grüß")
+
+
+# Who leads
+
+NOBODY = Lease()
+FIRST = Lease(holder="kitchen http://127.0.0.1:7410", epoch=1, beat=1, seconds=5.0, at=NOON)
+SECOND = Lease(holder="kitchen http://127.0.0.1:7411", epoch=2, beat=2, seconds=0.5, at=NOON + timedelta(seconds=9))
+
+
+def test_a_new_store_has_a_lease_that_nobody_has(store: Memory) -> None:
+    assert store.lease() == NOBODY
+
+
+def test_every_field_of_a_lease_comes_back_as_it_was_written(store: Memory) -> None:
+    assert store.take(FIRST, instead_of=NOBODY)
+
+    assert store.lease() == FIRST
+    assert store.lease().at.tzinfo is UTC
+
+
+def test_of_two_that_take_the_same_lease_the_second_is_told_no(store: Memory) -> None:
+    assert store.take(FIRST, instead_of=NOBODY)
+    assert not store.take(SECOND, instead_of=NOBODY)
+    assert store.lease() == FIRST
+
+    assert store.take(replace(FIRST, beat=2), instead_of=FIRST)
+    assert not store.take(replace(SECOND, beat=3), instead_of=FIRST)  # the holder gave a sign of life in between
+    assert store.lease() == replace(FIRST, beat=2)
+
+
+def test_a_save_of_who_leads_no_more_changes_nothing(store: Memory) -> None:
+    store.take(FIRST, instead_of=NOBODY)
+    loaded = store.save(DEPLOYMENT, events=[event("of the first")], epoch=1)
+    store.take(SECOND, instead_of=FIRST)
+
+    late = replace(loaded, revisions=99)
+    for epoch in (0, 1, 3):
+        with pytest.raises(Stale, match="another control plane"):
+            store.save(late, events=[event("late")], revision=REVISION, verdict=VERDICT, epoch=epoch)
+        with pytest.raises(Stale, match="another control plane"):
+            store.delete("shop", epoch=epoch)
+        with pytest.raises(Stale, match="another control plane"):
+            store.save(Deployment(name="new"), epoch=epoch)
+
+    assert store.deployments() == [loaded]
+    assert messages(store) == ["of the first"]
+    assert store.revisions("shop") == []
+    assert store.verdicts("shop") == []
+    assert store.save(loaded, epoch=2).version == 2
+
+
+def test_a_command_may_be_stored_by_any_control_plane(store: Memory) -> None:
+    store.take(FIRST, instead_of=NOBODY)
+    store.take(SECOND, instead_of=FIRST)
+
+    saved = store.save(DEPLOYMENT, revision=REVISION)
+
+    assert store.save(saved).version == 2
+    store.delete("shop")
+    assert store.deployments() == []

@@ -42,6 +42,8 @@ ROLLOUTS: dict[str, Rollout | None] = {
     "going back": replace(STARTING, green=OLD, trusted=True),
     "first, baking": replace(BAKING, blue=None),
     "first, gating": replace(GATING, blue=None),
+    "emergency": replace(GATING, attempt=2, emergency=2),
+    "emergency, held": replace(HELD, attempt=2, emergency=2),
 }
 
 ABORTED, ROLLED_BACK = "failure=aborted by a person", "failure=rolled back by a person"
@@ -51,14 +53,25 @@ RULES: dict[str, dict[str, str]] = {
         **dict.fromkeys(["at rest", "done", "undone"], NONE_UNDER_WAY),
         **dict.fromkeys(["starting", "gating", "first, gating"], "shop-3 has not been judged yet"),
         "going back": "shop-1 has not been judged yet",
-        "held": "approved=True",
+        **dict.fromkeys(["held", "emergency, held"], "approved=True"),
         **dict.fromkeys(["approved", "shifting", "baking", "releasing", "first, baking"], "rushed=True"),
+        "emergency": "shop-3 has not been judged yet",
         "undoing": "shop-3 is being undone: too slow",
+    },
+    "promote in an emergency": {
+        **dict.fromkeys(["at rest", "done", "undone"], NONE_UNDER_WAY),
+        **dict.fromkeys(["starting", "going back"], "emergency=1"),
+        **dict.fromkeys(["gating", "held", "approved", "shifting"], "emergency=2"),
+        **dict.fromkeys(["baking", "releasing"], "shop-3 has all traffic already"),
+        **dict.fromkeys(["first, gating", "first, baking"], "shop-3 is the first revision"),
+        "undoing": "shop-3 is being undone: too slow",
+        "emergency": "emergency=2",
+        "emergency, held": "emergency=3",
     },
     "abort": {
         **dict.fromkeys(["at rest", "done", "undone"], NONE_UNDER_WAY),
         **dict.fromkeys(["starting", "gating", "held", "approved", "shifting", "baking", "first, gating"], ABORTED),
-        "going back": ABORTED,
+        **dict.fromkeys(["going back", "emergency", "emergency, held"], ABORTED),
         "releasing": "shop-3 is promoted and blue is being stopped",
         "undoing": "failure=too slow",
         "first, baking": "shop-3 is the first revision: there is nothing to go back to",
@@ -74,7 +87,7 @@ RULES: dict[str, dict[str, str]] = {
     "rollback": {
         **dict.fromkeys(["at rest", "done", "undone"], "green=shop-1"),
         **dict.fromkeys(["starting", "gating", "held", "approved", "shifting", "baking"], ROLLED_BACK),
-        "first, gating": ROLLED_BACK,
+        **dict.fromkeys(["first, gating", "emergency", "emergency, held"], ROLLED_BACK),
         "releasing": "a rollout of shop-3 is under way",
         "going back": "shop is going back to shop-1 already (starting)",
         "undoing": "failure=too slow",
@@ -83,6 +96,7 @@ RULES: dict[str, dict[str, str]] = {
     "rollback to blue": {
         **dict.fromkeys(["at rest", "done", "undone"], "shop-2 is the live revision"),
         **dict.fromkeys(["starting", "gating", "held", "approved", "shifting", "baking"], ROLLED_BACK),
+        **dict.fromkeys(["emergency", "emergency, held"], ROLLED_BACK),
         "first, gating": "shop-2 is the live revision",
         "releasing": "shop-2 is the live revision",
         "going back": "shop is going back to shop-1 already (starting)",
@@ -97,6 +111,7 @@ RULES: dict[str, dict[str, str]] = {
 }
 VERBS: dict[str, Callable[[Deployment], Deployment]] = {
     "promote": commands.promote,
+    "promote in an emergency": lambda d: commands.promote(d, emergency=True),
     "abort": lambda d: commands.abort(d, NOON),
     "pause": commands.pause,
     "resume": commands.resume,
@@ -215,3 +230,68 @@ def test_what_must_run_at_full_strength_in_each_state(state: str, held_up: tuple
 def test_the_newest_is_what_was_asked_for_last_unless_it_failed(state: str, newest: Revision) -> None:
     assert deployment(ROLLOUTS[state]).newest == newest
     assert deployment(ROLLOUTS[state], queued=NEXT).newest == NEXT
+
+
+def test_a_rollback_to_what_is_live_by_another_number_is_refused() -> None:
+    again = deployment(live=replace(OLD, number=3), promoted=(1, 2, 3))
+    with pytest.raises(Conflict, match="shop-1 is the same as shop-3, which is live: shop:v1"):
+        commands.rollback(again, NOON, revisions=REVISIONS, to=1)
+    with pytest.raises(Conflict, match="shop-1 is the same as shop-3"):
+        commands.rollback(again, NOON, revisions=REVISIONS)
+
+
+@pytest.mark.parametrize(
+    ("state", "may"),
+    [*((state, True) for state in ("at rest", "gating", "shifting", "baking", "undoing")), ("releasing", False)],
+)
+def test_what_is_live_may_stay_until_blue_is_being_stopped(state: str, may: bool) -> None:
+    assert commands.may_stay(deployment(ROLLOUTS[state]), replace(BLUE, number=0)) is may
+    assert not commands.may_stay(deployment(ROLLOUTS[state]), replace(GREEN, number=0))
+
+
+def test_to_stay_calls_the_rollout_off_and_forgets_what_is_queued() -> None:
+    stayed = commands.stay(deployment(SHIFTING, queued=NEXT, queued_emergency=True), NOON)
+    assert (stayed.queued, stayed.queued_emergency) == (None, False)
+    assert stayed.rollout == replace(SHIFTING, failure="shop-2 was applied again", failed_at=NOON)
+    undoing = commands.stay(deployment(UNDOING, queued=NEXT), NOON)
+    assert (undoing.queued, undoing.rollout) == (None, UNDOING)
+
+
+def test_an_emergency_waits_in_the_queue_with_its_revision() -> None:
+    queued = commands.apply(deployment(SHIFTING), NEXT, NOON, emergency=True)
+    assert queued.queued_emergency
+    begun = begin_queued(replace(queued, rollout=replace(SHIFTING, ended_at=NOON)), NOON)
+    assert begun.rollout == Rollout(green=NEXT, blue=BLUE, started_at=NOON, emergency=1)
+    assert not begun.queued_emergency
+    assert not commands.apply(queued, replace(NEXT, number=5), NOON).queued_emergency
+
+    first = commands.apply(Deployment(name="shop"), OLD, NOON, emergency=True)
+    assert first.rollout == Rollout(green=OLD, blue=None, started_at=NOON)  # there is no blue to be broken
+
+
+def test_an_emergency_ends_the_waiting_for_a_person_and_the_pause() -> None:
+    asked = commands.promote(deployment(replace(HELD, paused=True)), emergency=True).rollout
+    assert asked
+    assert (asked.held_at, asked.paused, asked.approved, asked.rushed) == (None, False, False, False)
+    passed = commands.promote(deployment(replace(SHIFTING, paused=True, unvisited_at=NOON)), emergency=True).rollout
+    assert passed
+    assert (passed.paused, passed.unvisited_at, passed.rushed) == (False, None, False)  # blue stays warm
+    again = deployment(replace(SHIFTING, emergency=2))
+    assert commands.promote(again, emergency=True) == again
+
+
+@pytest.mark.parametrize(
+    ("state", "beside"), [("at rest", BLUE), ("shifting", BLUE), ("baking", GREEN), ("undoing", BLUE)]
+)
+def test_the_next_revision_starts_beside_what_serves(state: str, beside: Revision) -> None:
+    assert deployment(ROLLOUTS[state]).serving == beside
+
+
+def test_in_use_is_what_serves_what_comes_and_what_can_be_gone_back_to() -> None:
+    def numbers(of: Deployment) -> set[int]:
+        return {revision.number for revision in commands.in_use(of)}
+
+    assert numbers(deployment()) == {1, 2}
+    assert numbers(deployment(SHIFTING, queued=NEXT)) == {1, 2, 3, 4}
+    assert numbers(deployment(replace(SHIFTING, ended_at=NOON))) == {1, 2}
+    assert numbers(Deployment(name="shop")) == set()

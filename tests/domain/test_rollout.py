@@ -472,6 +472,7 @@ def rollouts(draw: st.DrawFn) -> Rollout:
         unvisited_at=draw(_times),
         switched_at=NOON if last else None,
         rushed=draw(_maybe),
+        emergency=draw(st.none() | st.integers(1, 4)),
         superseded_by=draw(st.none() | st.just(3)),
         failure=draw(st.none() | st.just("something failed")),
         failed_at=draw(_times),

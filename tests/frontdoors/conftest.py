@@ -22,11 +22,19 @@ from noren.machine import Machine, free_port
 
 
 class Replica:
-    """Answers /readyz, /slow (once released), /fail (500), and everything else with its name and the path."""
+    """Answers /readyz, /slow (once released), /fail (500), and everything else with its name and the path.
+
+    While it is `failing` every answer but that to /readyz is a 500; while it is not `awake` nobody gets an answer. As
+    many requests for /cut as there are `cuts` are answered by the end of the connection.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.released = threading.Event()
+        self.failing = False
+        self.awake = threading.Event()
+        self.awake.set()
+        self.cuts: list[object] = []
         self._connections: list[socket.socket] = []
         replica = self
 
@@ -40,14 +48,23 @@ class Replica:
                 replica._connections.append(self.connection)
 
             def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length") or 0))
+                replica.awake.wait(30)  # less than the client waits
                 if self.path == "/slow":
-                    replica.released.wait(30)  # less than the client waits
+                    replica.released.wait(30)
+                if self.path == "/cut" and replica.cuts:
+                    replica.cuts.pop()
+                    self.close_connection = True
+                    return  # without a word
+                fails = self.path == "/fail" or (replica.failing and self.path != "/readyz")
                 body = json.dumps({"name": replica.name, "path": self.path}).encode()
-                self.send_response(500 if self.path == "/fail" else 200)
+                self.send_response(500 if fails else 200)
                 self.send_header("content-length", str(len(body)))
                 self.send_header("x-noren-revision", "a lie")
                 self.end_headers()
                 self.wfile.write(body)
+
+            do_POST = do_GET
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -64,6 +81,7 @@ class Replica:
     def close(self) -> None:
         """Like the end of its process: the open connections end too."""
         self.released.set()
+        self.awake.set()
         self._server.shutdown()
         self._server.server_close()
         for connection in self._connections:
@@ -121,12 +139,17 @@ class House:
     def get(self, path: str, **headers: str) -> httpx.Response:
         return self.client.get(path, headers={key.replace("_", "-"): value for key, value in headers.items()})
 
+    def envoys(self) -> list[int]:
+        """Pids of the Envoys themselves, and not of the shells that keep them; the newest last."""
+        found = [p for p in self.machine.processes("envoy", "front-door") if not p.leads]
+        return [p.pid for p in sorted(found, key=lambda p: int(p.env["NOREN_FRONT_DOOR_GENERATION"]))]
+
     def envoy_pid(self) -> int:
-        (envoy,) = self.machine.processes("envoy", "front-door")
-        return envoy.pid
+        (envoy,) = self.envoys()
+        return envoy
 
     def close(self) -> None:
-        self.machine.signal("envoy", "front-door", signal.SIGCONT)
+        self.machine.signal("envoy", "front-door", signal.SIGCONT, all_of_it=True)
         self.machine.signal("envoy", "front-door", signal.SIGKILL, all_of_it=True)
         self.client.close()
         for replica in self._replicas:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -21,7 +22,7 @@ import pytest
 
 from noren.control.ports import Table
 from noren.domain.deployment import Route
-from noren.domain.errors import DriverError, DriverUnavailable
+from noren.domain.errors import Conflict, DriverError, DriverUnavailable
 from noren.frontdoors import envoy
 from noren.machine import Machine, free_port
 
@@ -195,6 +196,120 @@ def test_no_request_fails_while_a_replica_gets_a_new_address(house: House) -> No
     assert set(statuses) == {200}
 
 
+def test_a_restart_refuses_nobody_and_who_waits_for_an_answer_gets_it(house: House) -> None:
+    blue, green = house.replica("shop-1"), house.replica("shop-2")
+    house.serve({"shop-1": 100}, blue, green)
+    before = house.envoy_pid()
+    answers: list[int] = []
+    slow = threading.Thread(target=lambda: answers.append(house.get("/shop/slow").status_code))
+    slow.start()
+    house.seen(lambda view: view.in_flight["shop-1"] == 1)
+
+    with guests(house) as statuses:
+        house.door.restart()
+        asked = statuses.total()
+        until(lambda: statuses.total() > asked + 50)
+        old, new = house.envoys()
+        until(lambda: stat(house, "server.parent_connections") == 1)
+        with pytest.raises(Conflict, match="the last hand-over is not over"):
+            house.door.restart()
+        # Who is with the old one is counted with the new one: a revision is not idle before they have their answers.
+        house.serve({"shop-2": 100}, blue, green)
+        house.seen(lambda view: view.in_flight["shop-1"] == 1)
+
+    assert set(statuses) == {200}
+    assert (old, house.envoys()) == (before, [old, new])  # and it is not taken for one that was closed from outside
+    assert house.get("/shop/x").json()["name"] == "shop-2"
+    blue.released.set()
+    slow.join()
+    assert answers == [200]
+
+
+def test_an_envoy_of_another_version_is_replaced_without_a_failed_request(house: House, monkeypatch: Any) -> None:
+    house.serve({"shop-1": 100}, house.replica("shop-1"))
+    before = house.envoy_pid()
+    monkeypatch.setattr(envoy, "made_of", lambda *_: "another")
+    house.door = house.new_door()
+
+    with guests(house) as statuses:
+        house.seen(lambda view: house.envoys()[-1] != before and view.healthy.get("shop-1") == 1)
+        asked = statuses.total()
+        until(lambda: statuses.total() > asked + 50)
+
+    assert set(statuses) == {200}
+    assert len(house.envoys()) == 2
+
+
+def test_what_envoy_would_not_start_as_is_refused_and_the_old_one_serves_on(house: House, monkeypatch: Any) -> None:
+    house.serve({"shop-1": 100}, house.replica("shop-1"))
+    before = house.envoy_pid()
+    monkeypatch.setattr(envoy.config, "standalone", lambda *_: {"nonsense": True})
+
+    with pytest.raises(DriverError, match="Envoy refuses what the front door was to become"):
+        house.door.restart()
+
+    assert house.envoy_pid() == before
+    assert house.get("/shop/x").status_code == 200
+    house.seen(lambda view: view.healthy["shop-1"] == 1)
+
+
+def test_without_an_envoy_there_is_nothing_to_restart(house: House) -> None:
+    with pytest.raises(DriverUnavailable, match="the front door does not run"):
+        house.door.restart()
+    assert not (house.home / "frontdoor").exists()
+
+
+def test_only_what_may_be_asked_twice_is_asked_of_another_replica_once_one_has_begun(house: House) -> None:
+    one, two = house.replica("shop-1"), house.replica("shop-1")
+    house.serve({"shop-1": 100}, one, two)
+    one.cuts = two.cuts = []  # the first of the two that is asked says nothing, and the second one answers
+
+    def ask(method: str, **headers: str) -> int:
+        one.cuts.append(None)
+        answer = house.client.request(method, "/shop/cut", headers=headers, content=b"{}" if method == "POST" else None)
+        one.cuts.clear()
+        return answer.status_code
+
+    assert {ask("GET") for _ in range(5)} == {200}
+    assert {ask("POST", **{"idempotency-key": str(n)}) for n in range(5)} == {200}
+    assert ask("POST") == 503
+
+
+def test_a_replica_that_answers_500_is_asked_no_more_but_the_only_one_is(house: House) -> None:
+    well, ill = house.replica("shop-1"), house.replica("shop-1")
+    house.serve({"shop-1": 100}, well, ill)
+    ill.failing = True
+
+    def ejected() -> bool:
+        house.get("/shop/x")
+        page = httpx.get(f"http://127.0.0.1:{house.admin_port}/clusters", trust_env=False).text
+        return "failed_outlier_check" in page
+
+    until(ejected)
+    assert {house.get("/shop/x").status_code for _ in range(20)} == {200}
+    assert house.seen(lambda view: True).healthy["shop-1"] == 2  # its health check says that it is well
+    alone = house.replica("shop-2")
+    alone.failing = True
+    house.serve({"shop-2": 100}, alone)
+    assert {house.get("/shop/x").status_code for _ in range(30)} == {500}
+
+
+def test_a_replica_that_hangs_costs_seconds_and_no_answer_that_may_be_asked_for_twice(house: House) -> None:
+    one, two = house.replica("shop-1"), house.replica("shop-1")
+    house.serve({"shop-1": 100}, one, two)
+    one.awake.clear()
+    answers: list[int] = []
+
+    asking = [threading.Thread(target=lambda: answers.append(house.get("/shop/x").status_code)) for _ in range(8)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+
+    assert answers == [200] * 8
+    house.seen(lambda view: view.healthy["shop-1"] == 1)
+
+
 def test_clusters_of_revisions_that_are_gone_are_removed(house: House) -> None:
     blue, green = house.replica("shop-1"), house.replica("shop-2")
     house.serve({"shop-1": 100}, blue, green)
@@ -304,8 +419,8 @@ def test_looking_at_once_again_starts_no_second_envoy(house: House) -> None:
     house.serve({})
 
     assert "cannot bind" not in (house.home / "logs" / "envoy.log").read_text()
-    deadline = time.monotonic() + 60  # Envoy's own launcher may be seen beside it for a moment
-    while len(house.machine.processes("envoy")) > 1 and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while len(house.envoys()) > 1 and time.monotonic() < deadline:
         time.sleep(0.1)
     house.envoy_pid()  # exactly one
 
@@ -453,6 +568,14 @@ def guests(house: House) -> Iterator[Counter[int]]:
         over.set()
         for thread in threads:
             thread.join()
+
+
+def stat(house: House, name: str) -> int:
+    """A number of the Envoy that answers its admin page now."""
+    asked = {"format": "json", "filter": f"^{re.escape(name)}$"}
+    url = f"http://127.0.0.1:{house.admin_port}/stats"
+    rows = httpx.get(url, params=asked, trust_env=False).json()["stats"]
+    return sum(int(row.get("value", 0)) for row in rows)
 
 
 def until(claim: Any, within_s: float = 60) -> None:

@@ -36,7 +36,7 @@ def asked(routes: list[config.Json]) -> dict[str, str]:
         header["string_match"]["exact"]: route["route"]["cluster"]
         for route in routes
         for header in route["match"].get("headers", [])
-        if "string_match" in header
+        if header["name"] == config.HEADER and "string_match" in header
     }
 
 
@@ -58,7 +58,7 @@ def test_the_header_is_looked_at_before_the_weights() -> None:
         "sentiment-1": "direct/sentiment-1",
         "sentiment-2": "direct/sentiment-2",
     }
-    assert routes[-2]["direct_response"]["status"] == 404
+    assert routes[-4]["direct_response"]["status"] == 404  # and then those for whom a second attempt is harmless
     assert routes[-1]["name"] == "guests/sentiment"
 
 
@@ -112,17 +112,52 @@ def test_no_route_names_a_cluster_that_does_not_exist() -> None:
     assert "guests/sentiment-1" in config.clusters([lost])
 
 
-def test_sick_replicas_never_get_traffic_and_health_is_asked_without_traffic_too() -> None:
+def test_sick_replicas_get_traffic_only_where_all_are_sick_and_health_is_asked_without_traffic_too() -> None:
     cluster = config.clusters([table()])["guests/sentiment-1"]
 
-    assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 0}
+    assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 1}
     assert cluster["health_checks"][0]["no_traffic_interval"] == "0.5s"
 
 
 def test_only_requests_that_no_replica_saw_are_sent_again() -> None:
-    route = virtual_hosts(table())["host/sentiment"][-1]["route"]
+    for route in (virtual_hosts(table())["host/sentiment"][-1], virtual_hosts(table())["host/sentiment"][0]):
+        assert route["route"]["retry_policy"]["retry_on"] == "connect-failure,refused-stream,reset-before-request"
+        assert "hedge_policy" not in route["route"]
 
-    assert route["retry_policy"]["retry_on"] == "connect-failure,refused-stream,reset-before-request"
+
+def test_guests_who_may_ask_twice_go_the_same_ways_and_are_asked_again_when_nothing_comes() -> None:
+    *_, by_method, by_key, others = virtual_hosts(table())["host/sentiment"]
+
+    assert by_method["match"]["headers"] == [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}]
+    assert by_key["match"]["headers"] == [{"name": "idempotency-key", "present_match": True}]
+    for route in (by_method, by_key):
+        assert guests(route) == guests(others)
+        assert "name" not in route  # or its weights would be taken for the deployment's
+        assert route["route"]["retry_policy"]["retry_on"].endswith(",reset")
+        assert "5" not in route["route"]["retry_policy"]["retry_on"]  # an answer is an answer
+        assert route["route"]["hedge_policy"] == {"hedge_on_per_try_timeout": True}
+
+
+def test_second_attempts_have_a_budget_and_never_all_replicas_are_put_out() -> None:
+    cluster = config.clusters([table()])["guests/sentiment-1"]
+    (limits,) = cluster["circuit_breakers"]["thresholds"]
+
+    assert limits["retry_budget"] == {"budget_percent": {"value": 20}, "min_retry_concurrency": 100}
+    assert cluster["outlier_detection"]["max_ejection_percent"] == 50
+    assert not cluster["outlier_detection"]["always_eject_one_host"]
+
+
+def test_envoy_is_given_all_that_it_reads_at_its_start_to_check(tmp_path: Path) -> None:
+    bootstrap = config.bootstrap(tmp_path, admin_port=9901)
+    listeners = config.listeners(tmp_path, host="127.0.0.1", port=1, access_log=tmp_path / "log")
+
+    checked = config.standalone(bootstrap, listeners)
+
+    (listener,) = checked["static_resources"]["listeners"]
+    assert listener["name"] == config.HTTP
+    assert "@type" not in listener
+    assert set(checked["dynamic_resources"]) == {"cds_config"}
+    assert checked["admin"] == bootstrap["admin"]
 
 
 def test_the_version_tells_contents_apart() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,9 @@ import psutil
 import pytest
 
 from noren.control.ports import Replica, ReplicaState
-from noren.domain.deployment import Revision, Route
+from noren.domain.deployment import Resources, Revision, Route
 from noren.machine import Machine
+from noren.runtimes import process
 from noren.runtimes.process import ProcessRuntime
 from noren.runtimes.record import Records
 
@@ -230,3 +232,52 @@ def test_children_that_outlive_a_stopped_leader_are_seen_and_ended_too(stage: St
 
     eventually(ended)
     assert not stage.pids()
+
+
+def test_a_replica_that_hangs_is_sick_and_is_ended_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "HUNG_S", 1.0)
+    stage.runtime.start(SOUND)
+    eventually(lambda: stage.state() is ReplicaState.READY)
+    stage.runtime = stage.again()  # which never saw it ready: that was taken down
+    everyone = stage.pids()
+    for pid in everyone:
+        os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: stage.replica().sick)
+    hung = stage.replica()
+
+    stage.runtime.replace(hung, hung.sick)
+
+    assert (hung.state, hung.sick) == (ReplicaState.UNREADY, "it has not answered for 30 s")
+    eventually(lambda: not everyone & stage.pids())
+
+    def back() -> bool:
+        stage.runtime.start(SOUND)
+        return stage.state() is ReplicaState.READY
+
+    eventually(back)
+    assert (stage.replica().restarts, stage.replica().sick) == (1, "")
+    said = stage.runtime.logs("shop-1", lines=500)
+    assert "0 | noren: it has not answered for 30 s, so another takes its place" in said
+    stage.runtime.replace(hung, hung.sick)  # who is gone already
+    assert stage.state() is ReplicaState.READY
+
+
+def test_a_replica_that_takes_more_memory_than_it_may_leaves_when_it_is_told_to(stage: Stage) -> None:
+    small = replace(SOUND, resources=Resources(memory_bytes=2**24))
+    stage.runtime.start(small)
+    eventually(lambda: stage.state() is ReplicaState.READY)
+    fat = stage.replica()
+    assert "of 16 MiB (resources.memory)" in fat.sick
+
+    stage.runtime.replace(fat, fat.sick)
+    assert stage.state() is ReplicaState.STOPPING  # before it is asked to end: the front door has to forget it
+    assert fat.pid in stage.pids()
+    stage.runtime.start(small)
+    assert stage.replica().pid == fat.pid
+
+    def gone() -> bool:
+        stage.runtime.replace(fat, fat.sick)
+        return not stage.pids()
+
+    eventually(gone)
+    assert stage.state() is ReplicaState.WAITING

@@ -1,0 +1,49 @@
+"""Replicas that another is to take the place of, while they still run."""
+
+import signal
+import time
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+
+_UNKNOWN_AFTER_S = 2.0  # by then the front door has forgotten who leaves: a few ticks, and a look at a file
+_GONE_AFTER_S = 37.0  # open requests have as long as noren-serve gives them, and some seconds
+
+
+class Leaving:
+    """Who leaves, why, and what is due. Keys are those of processes: a later life of the replica has another."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._why: dict[str, str] = {}
+        self._since: dict[str, float] = {}
+        self._told: set[str] = set()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._why
+
+    def why(self, key: str) -> str:
+        """The reason it was given; "" when it does not leave."""
+        return self._why.get(key, "")
+
+    def begin(self, key: str, reason: str) -> bool:
+        """From now on it leaves. False when it does already."""
+        if key in self._why:
+            return False
+        self._why[key], self._since[key] = reason, self._clock()
+        return True
+
+    def due(self, key: str) -> signal.Signals | None:
+        """What one that leaves is to be sent now."""
+        waited = self._clock() - self._since[key]
+        if waited >= _GONE_AFTER_S:
+            return signal.SIGKILL
+        if waited < _UNKNOWN_AFTER_S or key in self._told:
+            return None
+        self._told.add(key)
+        return signal.SIGTERM
+
+    def keep(self, keys: AbstractSet[str]) -> None:
+        """Forget all others: they are gone."""
+        for key in self._why.keys() - keys:
+            del self._why[key], self._since[key]
+        self._told &= keys
