@@ -70,7 +70,8 @@ def _injections(scenario: Scenario, number: int, where: Placement) -> tuple[Inje
     if scenario.both:
         return scenario.both(number)
     made = scenario.injection
-    return Injection(), made if isinstance(made, Injection) else made(_base(where))
+    injection = made if isinstance(made, Injection) else made(_base(where))
+    return Injection(), replace(injection, seed=number + 1)  # each run has chances of its own
 
 
 def _base(where: Placement) -> Base:
