@@ -18,6 +18,7 @@ from noren.domain.verdict import Verdict
 from noren.gates import standalone
 from noren.gates.duet import last_look, look_file, read_measured, read_plan
 from noren.gates.judgement import look
+from noren.gates.launches import UNCLEAR_SIGMA
 
 BASE_S = 20.0  # of measuring the unchanged service
 
@@ -44,7 +45,7 @@ def _run(
 ) -> Run:
     records = [folder / f"{name}.record" if scenario.both else None for name in ("blue", "green")]
     services = [forest(injection, record) for injection, record in zip(injections, records, strict=True)]
-    # In turn: whoever is started second is quicker by 1 or 2 % on a core that both share.
+    # In turn: whoever is started second is a little quicker on a core that both share.
     first, second = services[:: -1 if number % 2 else 1]
     with serving(first, where) as one, serving(second, where) as other:
         blue, green = (other, one) if number % 2 else (one, other)
@@ -81,8 +82,7 @@ def _base(where: Placement) -> Base:
         serving(forest(Injection()), where) as blue,
         serving(forest(Injection(delay_ms=LEAST_DELAY_MS)), where) as green,
     ):
-        # With such a sigma no look is clear, so that none ends it early.
-        gate = replace(QUICK, duration=timedelta(seconds=BASE_S), launch_sigma=10.0)
+        gate = replace(QUICK, duration=timedelta(seconds=BASE_S), launch_sigma=UNCLEAR_SIGMA)  # to its end
         verdict = judged(_question(blue, green, gate), Path(folder))
         measured = read_measured(Path(folder))
     if measured is None:

@@ -41,7 +41,7 @@ class Forest:
         """Probability that each row is of the second class. `asked` is the number of the request, for the record."""
         came_s = time.monotonic()
         scores = self._score(rows)
-        # Afterwards: who waits first leaves the core to the other arm, and is then slower by more than was asked.
+        # Who waits leaves the core to the other arm, and is slower by more than was asked (`wake_ms`).
         await self._inject()
         self._note(asked, came_s)
         return scores

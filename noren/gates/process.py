@@ -12,7 +12,7 @@ from noren.domain.errors import DriverError, SpecError
 from noren.domain.observation import GateState, Lost
 from noren.domain.verdict import Verdict
 from noren.gates import files
-from noren.machine import Machine, own_environment, tail
+from noren.machine import Machine, own_environment, tail, why
 
 KIND = "gate"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -58,7 +58,7 @@ class ProcessGate:
             return GateState.ABSENT
         if (folder / files.STOPPED).exists():
             return Lost("it was stopped")
-        return GateState.RUNNING if runs or _is_new(folder) else Lost("".join(tail(folder / files.LOG, 1)).strip())
+        return GateState.RUNNING if runs or _is_new(folder) else Lost(why(tail(folder / files.LOG, 30)))
 
     def stop(self, name: str) -> None:
         """See Gate."""
