@@ -3,7 +3,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 RUN := $(UV) run --frozen
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit down clean bench-demo bench-serve bench-report bench-images bench-gate conformance
+.PHONY: help setup demo test check unit down clean bench-demo bench-serve bench-report bench-images bench-gate bench-scale bench-chaos conformance
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,14 @@ bench-serve: setup  ## noren-serve beside its peers: requests per second, CPU, l
 # ARGS="--list" and others: `python -m benchmarks.gate --help`.
 bench-gate: setup  ## how often the gate is right: slowdowns put into real services; 4 hours, may be interrupted
 	$(RUN) python -m benchmarks.gate $(ARGS)
+
+# ARGS="--quick" and others: `python -m benchmarks.scale --help`.
+bench-scale: setup  ## a tick with 10 to 10,000 deployments: seconds, memory, queries
+	$(RUN) python -m benchmarks.scale $(ARGS)
+
+# ARGS="--list" and others: `python -m benchmarks.chaos --help`.
+bench-chaos: setup  ## everything that can die, killed under traffic: requests that failed, seconds until it is well again
+	$(RUN) python -m benchmarks.chaos $(ARGS)
 
 bench-images: setup  ## size of an image, seconds to make it again after a training (podman, root)
 	$(RUN) python -m benchmarks.images

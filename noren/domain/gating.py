@@ -33,8 +33,7 @@ def pass_gate(rollout: Rollout, seen: Observation) -> Action:
         case GateState.RUNNING:
             return StopGate(f"no verdict within {rollout.green.strategy.gate_within}")
         case Lost(last_words) if rollout.attempt:
-            said = f": {last_words}" if last_words else " or a word in its gate.log"
-            return _try_again(rollout, f"the gate ended without a verdict{said}", seen)
+            return _try_again(rollout, f"the gate ended without a verdict: {last_words}", seen)
         case GateState.ABSENT if rollout.attempt and _overdue(rollout, seen.now):
             late = f"the gate could not be started within {rollout.green.strategy.gate_within}"
             return _try_again(rollout, late, seen)

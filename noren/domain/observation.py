@@ -59,7 +59,7 @@ class GateState(Enum):
 class Lost:
     """An attempt that was started and ended without a verdict."""
 
-    last_words: str = ""  # of its log
+    last_words: str = "it ended without a word"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

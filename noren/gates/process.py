@@ -12,7 +12,7 @@ from noren.domain.errors import DriverError, SpecError
 from noren.domain.observation import GateState, Lost
 from noren.domain.verdict import Verdict
 from noren.gates import files, placement
-from noren.machine import Machine, own_environment, tail
+from noren.machine import Machine, own_environment, tail, why
 
 KIND = "gate"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -59,7 +59,7 @@ class ProcessGate:
         if not (folder / files.STOPPED).exists() and (runs or _is_new(folder)):
             return GateState.RUNNING
         self._release(folder)
-        return Lost(self._last_words(folder))
+        return Lost(_last_words(folder))
 
     def stop(self, name: str) -> None:
         """See Gate."""
@@ -83,11 +83,6 @@ class ProcessGate:
             run = files.read_request(folder)
             placement.release(self.machine, [arm.name for arm in (run.green, run.blue) if arm])
 
-    def _last_words(self, folder: Path) -> str:
-        if (folder / files.STOPPED).exists():
-            return "it was stopped"
-        return "".join(tail(folder / files.LOG, 1)).strip()
-
     def _take_calibration(self, deployment: str, folder: Path) -> None:
         """Put it beside the request: what a verdict was computed with stays with its evidence."""
         with contextlib.suppress(FileNotFoundError):
@@ -105,3 +100,7 @@ class ProcessGate:
 def _is_new(folder: Path) -> bool:
     """Whether the process may be on its way: for a moment after its start it has no marks yet."""
     return time.time() - (folder / files.REQUEST).stat().st_mtime < _APPEARS_WITHIN_S
+
+
+def _last_words(folder: Path) -> str:
+    return "it was stopped" if (folder / files.STOPPED).exists() else why(tail(folder / files.LOG, 30))

@@ -154,9 +154,7 @@ class Walk(RuleBasedStateMachine):
     @rule(name=_names, meanwhile=st.booleans(), ticks=_ticks)
     def call_it_an_emergency(self, name: str, meanwhile: bool, ticks: int) -> None:
         because = Asker(reason="blue is broken")
-        self._ask(
-            "promote", name, lambda: self.commands.promote(name, because, emergency=True), meanwhile=meanwhile
-        )
+        self._ask("promote", name, lambda: self.commands.promote(name, because, emergency=True), meanwhile=meanwhile)
         self._run(ticks, 1)
 
     @rule(name=_names, meanwhile=st.booleans(), ticks=_ticks)

@@ -204,8 +204,6 @@ def test_a_sweep_that_fails_is_not_the_last_one(house: House, monkeypatch: pytes
 
 
 def test_what_was_removed_is_told_by_kind_and_size() -> None:
-    some = [
-        Leftover(kind=kind, name="x", used_at=NOON, size_bytes=1_234_000) for kind in (GATE, LOG, ENVIRONMENT, LOG)
-    ]
+    some = [Leftover(kind=kind, name="x", used_at=NOON, size_bytes=1_234_000) for kind in (GATE, LOG, ENVIRONMENT, LOG)]
     assert in_words(some) == "2 logs, 1 gate, 1 environment; 4.9 MB"
     assert in_words([]) == "nothing; 0.0 MB"

@@ -137,9 +137,7 @@ def test_neither_the_guests_of_a_broken_blue_nor_a_comparison_with_it_stop_green
 
 
 def test_greens_own_limit_of_errors_still_holds() -> None:
-    shared = replace(
-        READY, attempt=1, verdict=verdict(Outcome.PASS), step=0, step_at=NOON, counted_from=Counts()
-    )
+    shared = replace(READY, attempt=1, verdict=verdict(Outcome.PASS), step=0, step_at=NOON, counted_from=Counts())
     faulty = seen(on_green=10, counts={"shop-2": Counts(requests=1000, errors=100)})
     assert isinstance(decide(shared, faulty), Fail)
 
