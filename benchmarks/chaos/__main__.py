@@ -18,7 +18,6 @@ from benchmarks.chaos import tables
 from benchmarks.chaos.house import House
 from benchmarks.chaos.kitchen import build
 from benchmarks.chaos.ledger import FILE, Ledger
-from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.scenes import SCENES, Scene, Skipped, Stage
 from benchmarks.rows import publish, show
 from benchmarks.serve import tables as pages

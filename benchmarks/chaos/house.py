@@ -221,4 +221,4 @@ class House:
 
 
 def _serves(replica: Mapping[str, Any], revision: str) -> bool:
-    return replica["revision"] == revision and replica["state"] == "ready"
+    return bool(replica["revision"] == revision and replica["state"] == "ready")

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def roll_back_quickly(stage: Stage) -> Outcome:
             for number in range(3 if stage.short else 100):
                 green = house.apply(strategy=_reaching("shifting(50)"))
                 house.until_state("shifting(50)")
-                house.until(lambda green=green: len(guests.of(green)) > 50)
+                house.until(partial(_has_guests, guests, green))
                 late_ms.append(_last_guest_ms(house, guests, green, by_person=number % 2 == 0))
                 house.until(house.at_rest)
     p99 = round(float(np.quantile(late_ms, 0.99)), 1)
@@ -199,7 +200,7 @@ def restart_the_front_door(stage: Stage) -> Outcome:
                 began = time.monotonic()
                 house.run("frontdoor", "restart")
                 took_s.append(time.monotonic() - began)
-                house.until(lambda asked=asked: len(thoughtful.answers) > asked + 30)
+                house.until(partial(_has_answers, thoughtful, asked + 31))
     figures = {
         "long answers under way meanwhile": Figure(value=len(thoughtful.answers), unit="requests"),
         "`noren frontdoor restart`, longest": Figure(value=round(max(took_s), 1), unit="s"),
@@ -415,13 +416,13 @@ def reboot(stage: Stage) -> Outcome:
             else:
                 house.apply(strategy=_reaching(state))
                 house.until_state(state)
-            house.until(lambda state=state: house.look().get("ready") and house.state() == state)
+            house.until(partial(_is_steady, house, state))
             before = _as_it_is(house)
             assert before
             house.kill_everything()
             began = time.monotonic()
             house.up()
-            house.until(lambda before=before: _as_it_is(house) == before)
+            house.until(partial(_is_again, house, before))
             back_s.append(time.monotonic() - began)
             with house.guests(stage.rate) as guests:
                 time.sleep(3)
@@ -434,6 +435,22 @@ def reboot(stage: Stage) -> Outcome:
         "`noren up` to all as before, longest": Figure(value=round(max(back_s), 1), unit="s", goal="<= 15"),
     }
     return judge(answers, times=len(back_s), figures=figures)
+
+
+def _has_guests(guests: Guests, revision: str) -> bool:
+    return len(guests.of(revision)) > 50
+
+
+def _has_answers(guests: Guests, number: int) -> bool:
+    return len(guests.answers) >= number
+
+
+def _is_steady(house: House, state: str) -> bool:
+    return bool(house.look().get("ready")) and house.state() == state
+
+
+def _is_again(house: House, before: object) -> bool:
+    return _as_it_is(house) == before
 
 
 def _as_it_is(house: House) -> object:

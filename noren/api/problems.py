@@ -18,7 +18,7 @@ _FIXES = {
     400: "send one JSON document in UTF-8; /docs has what this address takes",
     405: "see the Allow header, or /docs",
 }
-_TEXTS = dict.fromkeys(("type", "title", "detail", "fix"), {"type": "string"})
+_TEXTS = {field: {"type": "string"} for field in ("type", "title", "detail", "fix")}
 # For FastAPI: what any address may answer with, instead of the 422 that it would make up.
 DESCRIBED: dict[int | str, dict[str, Any]] = {
     "default": {

@@ -46,7 +46,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Go back to the previous revision: at once while it is warm, else it is started first."""
-    _steer("rollback", name, as_json, reason=reason, **({"to": to} if to else {}))
+    _steer("rollback", name, as_json, reason=reason, to=to)
 
 
 def delete(name: Name, reason: Reason = "", as_json: AsJson = False) -> None:
@@ -55,7 +55,7 @@ def delete(name: Name, reason: Reason = "", as_json: AsJson = False) -> None:
 
 
 def _steer(
-    verb: str, name: str | None, as_json: bool, *, reason: str, emergency: bool = False, **arguments: int
+    verb: str, name: str | None, as_json: bool, *, reason: str, emergency: bool = False, **arguments: int | None
 ) -> None:
     control = client()
     view = control.command(verb, only_name(name, control), reason=reason, emergency=emergency, **arguments)

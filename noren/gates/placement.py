@@ -1,7 +1,7 @@
 """Cores for the arms of a duet, and another one for its generator.
 
-Left alone on few cores, the kernel may put one arm beside the generator for the whole of a run, and the same Bento on both
-sides differs by a quarter (docs/gate.md). So both arms share all cores but one, and the generator has that one.
+Left alone on few cores, the kernel may put one arm beside the generator for the whole of a run, and the same Bento on
+both sides differs by a quarter (docs/gate.md). So both arms share all cores but one, and the generator has that one.
 
 Only while they are measured: whoever ends a gate that could not tidy up releases its arms (process.py).
 """

@@ -1,5 +1,6 @@
 """A runtime without processes and an attic without a disk, for tests and for planning."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -18,6 +19,7 @@ class MemoryRuntime:
         self.broken: dict[str, str] = {}  # keeps crashing, and why
         self.spare: int | None = None
         self.replaced: list[tuple[str, str]] = []  # "<revision>/<index>", and why
+        self._restarts: Counter[str] = Counter()  # of each copy that is there, by the same name
 
     def start(self, revision: Revision) -> None:
         """See Runtime."""
@@ -26,11 +28,15 @@ class MemoryRuntime:
 
     def stop(self, revision: str, *, grace: timedelta) -> None:  # noqa: ARG002
         """See Runtime."""
-        self.wanted.pop(revision, None)
+        for index in range(self.wanted.pop(revision, 0)):
+            del self._restarts[f"{revision}/{index}"]
 
     def replace(self, replica: Replica, reason: str) -> None:
         """See Runtime. The copy that takes its place is ready at once."""
-        self.replaced.append((f"{replica.revision}/{replica.index}", reason))
+        name = f"{replica.revision}/{replica.index}"
+        if replica.index < self.wanted.get(replica.revision, 0) and replica.restarts == self._restarts[name]:
+            self._restarts[name] += 1
+            self.replaced.append((name, reason))
 
     def replicas(self) -> Sequence[Replica]:
         """See Runtime."""
@@ -40,6 +46,7 @@ class MemoryRuntime:
                 index=index,
                 state=self._state(name),
                 address=f"{name}-{index}:3000",
+                restarts=self._restarts[f"{name}/{index}"],
                 detail=self.broken.get(name, ""),
             )
             for name, count in self.wanted.items()

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from noren.api import PREFIX
 from noren.api.schemas import EventView, LeftoverView
-from noren.cli import history, prune
 from noren.cli.app import app
 from noren.cli.history import moment
 from noren.client import Client
@@ -35,7 +34,13 @@ PRUNED = LeftoverView(kind=LeftoverKind.LOG, name="shop-1.0.log", used_at=NOON, 
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.URL]:
+def out() -> Console:
+    """Where the commands print."""
+    return Console(width=200, highlight=False)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, out: Console) -> list[httpx.URL]:
     """A control plane with this history, and what it was asked."""
     asked: list[httpx.URL] = []
 
@@ -49,9 +54,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.URL]:
         client._http = httpx.Client(base_url=client.url + PREFIX, transport=httpx.MockTransport(answer))
         return client
 
-    for verb in (history, prune):
-        monkeypatch.setattr(verb, "client", client)
-        monkeypatch.setattr(verb, "out", Console(width=200, highlight=False))
+    for verb in ("history", "prune"):
+        monkeypatch.setattr(f"noren.cli.{verb}.client", client)
+        monkeypatch.setattr(f"noren.cli.{verb}.out", out)
     return asked
 
 
@@ -60,10 +65,10 @@ def noren(*argv: str) -> Any:
 
 
 def test_a_line_says_when_who_what_why_and_what_it_changed(
-    asked: list[httpx.URL], monkeypatch: pytest.MonkeyPatch
+    asked: list[httpx.URL], monkeypatch: pytest.MonkeyPatch, out: Console
 ) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(history.out, "print", lambda text, **_: lines.extend(text.splitlines()))
+    monkeypatch.setattr(out, "print", lambda text, **_: lines.extend(text.splitlines()))
     assert noren("history").exit_code == 0
     at = f"{NOON.astimezone():%Y-%m-%d %H:%M:%S}"
     assert lines == [
@@ -82,9 +87,11 @@ def test_what_was_asked_for_is_sent(asked: list[httpx.URL]) -> None:
     assert dict(asked[-1].params) == {"bentos": "true", "dry_run": "true", "reason": "full"}
 
 
-def test_prune_says_what_went_and_how_much_it_was(asked: list[httpx.URL], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prune_says_what_went_and_how_much_it_was(
+    asked: list[httpx.URL], monkeypatch: pytest.MonkeyPatch, out: Console
+) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(prune.out, "print", lambda text, **_: lines.append(text))
+    monkeypatch.setattr(out, "print", lambda text, **_: lines.append(text))
     noren("prune")
     noren("prune", "--dry-run")
     assert lines[:2] == ["log                1.5 MB  shop-1.0.log", "removed: 1, 1.5 MB"]

@@ -92,6 +92,26 @@ def test_replicas_appear_at_once_become_ready_and_a_second_start_changes_nothing
     assert len(said) <= 2
 
 
+def test_replace_ends_this_very_copy_once_and_start_brings_another(runtime: Runtime) -> None:
+    runtime.start(revision(replicas=2))
+    eventually(lambda: ready(runtime, "shop-1"))
+    leaves, stays = of(runtime, "shop-1")
+
+    def replaced() -> bool:
+        runtime.replace(leaves, "it leaks")
+        runtime.start(revision(replicas=2))
+        return of(runtime, "shop-1")[0].restarts == 1 and ready(runtime, "shop-1")
+
+    eventually(replaced)
+
+    comes, other = of(runtime, "shop-1")
+    assert comes.identity != leaves.identity
+    assert (other.identity, other.address) == (stays.identity, stays.address)
+    runtime.replace(leaves, "it leaks")
+    assert [r.identity for r in of(runtime, "shop-1")] == [comes.identity, other.identity]
+    assert ready(runtime, "shop-1")
+
+
 def test_stop_ends_one_revision_and_no_other_forgets_it_and_may_be_repeated(runtime: Runtime) -> None:
     runtime.start(revision(1))
     runtime.start(revision(2))

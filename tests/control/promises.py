@@ -111,6 +111,7 @@ class Promises:
         for name, share in now.items():
             if share > was.get(name, 0) and name in known:
                 safe = self._is_ready(known[name]) or self._nowhere_better(states[-1], known[name])
+                safe = safe or (not was and self._better_than_nothing(states[-1]))
                 self.demand(safe, f"{was} -> {now}, and {name} is not ready")
                 self.demand(not known[name].twin, f"{name} gets guests, and is there to be compared with")
 
@@ -157,6 +158,11 @@ class Promises:
         if active is None or active.failure or not active.switched_at or active.green != revision:
             return False
         return active.blue is None or active.released or not self._is_ready(active.blue)
+
+    def _better_than_nothing(self, row: Deployment) -> bool:
+        """Blue is away, and the front door has forgotten both: the part of the guests that is green's is answered."""
+        active = row.active
+        return active is not None and not active.failure and active.step >= 0 and self._is_ready(active.green)
 
 
 def promised(row: Deployment) -> dict[str, int]:

@@ -39,7 +39,7 @@ PASSED = Verdict(revision="shop-3", attempt=1, outcome=Outcome.PASS, reason="", 
 
 # Who has all guests in the end; `at 10 %`: it stays as it is, with so much on green; `!`: it is refused, see SAID.
 TABLE = """
-                 promote    emergency  abort      rollback   pause     resume  apply   apply live  remove
+                 promote    emergency  abort      rollback   pause     resume  apply   apply blue  remove
 first, starting  !unjudged  !first     nobody     nobody     at 0 %    green   next    next        gone
 first, baking    green      !first     !first     !first     green     green   next    next        gone
 starting         !unjudged  green      blue       blue       at 0 %    green   next    blue        gone
@@ -54,7 +54,7 @@ releasing        green      !all       !released  !rolling   green     green   n
 superseded       next       next       next       next       next      next    newest  blue        gone
 undoing          !undoing   !undoing   blue       blue       blue      blue    next    blue        gone
 going back       !unjudged  old        blue       !going     at 0 %    old     next    blue        gone
-done             !none      !none      !none      blue       !none     !none   next    green       gone
+done             !none      !none      !none      blue       !none     !none   next    next        gone
 undone           !none      !none      !none      old        !none     !none   next    blue        gone
 removing         !removing  !removing  !removing  !removing  !removing  !removing  !removing  !removing  gone
 """
@@ -124,7 +124,7 @@ COMMANDS: dict[str, Callable[[Commands], object]] = {
     "resume": lambda commands: commands.resume("shop"),
     "apply": lambda commands: applied(commands, replace(OLD, bento="shop:v5")),
     "apply another": lambda commands: applied(commands, replace(OLD, bento="shop:v6")),
-    "apply live": lambda commands: applied(commands, BLUE),
+    "apply blue": lambda commands: applied(commands, BLUE),
     "remove": lambda commands: commands.remove("shop"),
 }
 
@@ -245,7 +245,7 @@ PAIRS = [
     ("shifting(10)", "pause", "promote"),
     ("shifting(10)", "apply", "abort"),
     ("shifting(10)", "apply", "apply another"),
-    ("shifting(10)", "apply live", "apply"),
+    ("shifting(10)", "apply blue", "apply"),
     ("shifting(10)", "rollback", "remove"),
     ("held", "promote", "abort"),
     ("held", "emergency", "promote"),

@@ -24,6 +24,7 @@ from noren.control.ports import Table
 from noren.domain.deployment import Route
 from noren.domain.errors import Conflict, DriverError, DriverUnavailable
 from noren.frontdoors import envoy
+from noren.frontdoors import envoy_config as config
 from noren.machine import Machine, free_port
 
 if TYPE_CHECKING:  # importlib mode does not let a test import its conftest
@@ -243,7 +244,7 @@ def test_an_envoy_of_another_version_is_replaced_without_a_failed_request(house:
 def test_what_envoy_would_not_start_as_is_refused_and_the_old_one_serves_on(house: House, monkeypatch: Any) -> None:
     house.serve({"shop-1": 100}, house.replica("shop-1"))
     before = house.envoy_pid()
-    monkeypatch.setattr(envoy.config, "standalone", lambda *_: {"nonsense": True})
+    monkeypatch.setattr(config, "standalone", lambda *_: {"nonsense": True})
 
     with pytest.raises(DriverError, match="Envoy refuses what the front door was to become"):
         house.door.restart()

@@ -30,7 +30,7 @@ class PostgreSql:
     def __init__(self, programs: Path) -> None:
         self._programs = programs
         # pytest's own folders are closed to other users, and the path of a socket has at most 107 characters.
-        self.folder = Path(tempfile.mkdtemp(prefix="noren-pg-", dir="/tmp"))  # noqa: S108
+        self.folder = Path(tempfile.mkdtemp(prefix="noren-pg-", dir="/tmp"))
         self._data, self._databases = self.folder / "data", 0
         self._owner = _owner()
         if self._owner:

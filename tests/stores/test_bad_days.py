@@ -210,7 +210,7 @@ def test_a_store_of_a_newer_noren_is_refused_and_left_as_it_is(file: Path) -> No
     of_a_newer_noren(file)
     before = {path: path.read_bytes() for path in file.parent.iterdir()}
 
-    with pytest.raises(DriverError, match="a newer Noren made it .*9999") as raised:
+    with pytest.raises(DriverError, match=r"a newer Noren made it .*9999") as raised:
         opened(file)
 
     assert str(file) in raised.value.problem
@@ -320,7 +320,7 @@ def test_without_a_copy_nothing_is_migrated(file: Path, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as full:
         full.setattr(sqlite_file, "keep_copy", refuse)
-        with pytest.raises(DriverError, match="no copy of it can be kept.*No space left"):
+        with pytest.raises(DriverError, match=r"no copy of it can be kept.*No space left"):
             opened(file)
         assert version(file) == "0001"
 

@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.Text, nullable=False),
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("beat", sa.BigInteger, nullable=False),
-        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("seconds", sa.Double, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     )
     nobody = {"id": 1, "holder": "", "epoch": 0, "beat": 0, "seconds": 0.0, "at": datetime(1970, 1, 1, tzinfo=UTC)}
