@@ -93,6 +93,8 @@ def control_plane(settings: Settings) -> ControlPlane:
         front_door_url=settings.front_door_url,
         admin_url=f"http://127.0.0.1:{settings.admin_port}",
         allowed_hosts=_allowed_hosts(settings),
+        leads=lambda: leadership.epoch is not None,
+        leader=lambda: leadership.leader,
     )
     return ControlPlane(app=api.make(parts), loop=loop, sweeper=sweeper)
 

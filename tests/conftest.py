@@ -27,6 +27,7 @@ _LONGEST = (
     "e2e/test_interrupts.py",
     "serve/test_conformance.py",
     "e2e/test_containers.py",
+    "e2e/test_leader.py",
     "e2e/test_bad_days.py",
     "images/test_real_image.py",
     "runtimes/test_container.py",

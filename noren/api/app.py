@@ -51,6 +51,8 @@ class Parts:
     admin_url: str
     trouble: Callable[[str], str | None]
     allowed_hosts: Sequence[str]
+    leads: Callable[[], bool] = lambda: True
+    leader: Callable[[], str] = lambda: ""
 
     def view(self, deployment: Deployment, world: World | None = None) -> DeploymentView:
         """The stored deployment beside what is there now."""
@@ -92,6 +94,8 @@ def _add_status(app: FastAPI, parts: Parts) -> None:
             front_door=parts.front_door_url,
             admin=parts.admin_url,
             pid=os.getpid(),
+            leads=parts.leads(),
+            leader=parts.leader(),
             deployments=[parts.view(deployment, world) for deployment in parts.store.deployments()],
         )
 

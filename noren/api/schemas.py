@@ -208,6 +208,8 @@ class StatusView(BaseModel):
     front_door: str
     admin: str
     pid: int
+    leads: bool = True  # whether this control plane acts, and not another one that shares its store
+    leader: str = ""  # which one acts, as far as is known here; "": none
     deployments: list[DeploymentView]
 
 

@@ -18,6 +18,8 @@ def status(name: OptionalName = None, as_json: AsJson = False) -> None:
         everything = everything.model_copy(update={"deployments": [control.deployment(name)]})
     if as_json:
         return print_json(everything)
+    if not everything.leads:
+        out.print(_led(everything.leader), style="yellow", markup=False)
     if not everything.deployments:
         out.print("no deployments yet: `noren apply deploy/<name>.yaml` makes one")
     for view in everything.deployments:
@@ -31,6 +33,12 @@ def status(name: OptionalName = None, as_json: AsJson = False) -> None:
 def weights(view: DeploymentView) -> str:
     """How traffic is split, in words."""
     return ", ".join(f"{revision} {share} %" for revision, share in view.weights.items())
+
+
+def _led(leader: str) -> str:
+    if not leader:
+        return "no control plane leads now: nothing is decided until one does, in seconds"
+    return f"led by {leader}: it acts and knows of trouble, this control plane takes commands for it"
 
 
 def _lines(view: DeploymentView) -> Iterator[tuple[str, Text]]:

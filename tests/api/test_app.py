@@ -38,6 +38,16 @@ def test_livez_says_whose_control_plane_it_is(plane: Plane) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "home": "/srv/noren"})
 
 
+def test_status_says_which_control_plane_acts(plane: Plane) -> None:
+    alone = plane.ask("GET", "/status").json()
+    assert (alone["leads"], alone["leader"]) == (True, "")
+    plane.http = TestClient(
+        make(replace(plane.parts, leads=lambda: False, leader=lambda: "b:7411")), "http://127.0.0.1:7410"
+    )
+    beside = plane.ask("GET", "/status").json()
+    assert (beside["leads"], beside["leader"]) == (False, "b:7411")
+
+
 def test_an_apply_is_answered_with_the_revision_and_again_with_no_change(plane: Plane) -> None:
     first, again = plane.apply(replicas=2, env={"B": 1, "A": "x"}), plane.apply(replicas=2, env={"B": 1, "A": "x"})
 

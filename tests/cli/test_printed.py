@@ -1,6 +1,7 @@
 """What verbs print of answers that quote anything: markup, repeated lines, long histories."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -81,14 +82,16 @@ def deployment() -> DeploymentView:
 class Answers:
     """A control plane that answers with this deployment and this history."""
 
-    def __init__(self, events: list[EventView] | None = None) -> None:
+    def __init__(self, events: list[EventView] | None = None, *, leads: bool = True, leader: str = "") -> None:
         self.events, self.asked = events or [], 0
+        self.lead: dict[str, Any] = {"leads": leads, "leader": leader}
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         shop, what = deployment(), request.url.path.rpartition("/")[2]
         if what == "status":
             places = dict.fromkeys(("version", "home", "api", "front_door", "admin"), "")
-            return httpx.Response(200, text=StatusView(**places, pid=1, deployments=[shop]).model_dump_json())
+            everything = StatusView(**places, **self.lead, pid=1, deployments=[shop])
+            return httpx.Response(200, text=everything.model_dump_json())
         if what == "verdicts":
             assert shop.last_verdict
             return httpx.Response(200, text=f"[{shop.last_verdict.model_dump_json()}]")
@@ -120,6 +123,19 @@ def test_what_looks_like_markup_is_printed_as_it_is(
     assert not watch.follow(Answers().client(), "shop")
     Console(width=200, highlight=False).print(watch._now(deployment()))
     assert capsys.readouterr().out.count(MARKUP) == 3  # state, evidence, and state again
+
+
+@pytest.mark.parametrize(
+    ("leads", "leader", "said"),
+    [(True, "a:7410", None), (False, "a:7410", "led by a:7410: "), (False, "", "no control")],
+)
+def test_status_begins_with_who_acts_where_that_is_another_control_plane(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], leads: bool, leader: str, said: str | None
+) -> None:
+    monkeypatch.setattr(status, "client", Answers(leads=leads, leader=leader).client)
+    status.status()
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(said or "shop")
 
 
 def event(number: int, kind: str = "state") -> EventView:

@@ -394,7 +394,7 @@ def _raises(error: BaseException) -> Callable[[], None]:
 
 def test_no_walk_through_the_world_breaks_a_promise() -> None:
     chosen = settings(
-        max_examples=WALKS or 100,
+        max_examples=WALKS or 150,
         stateful_step_count=40,
         derandomize=not WALKS,
         deadline=None,

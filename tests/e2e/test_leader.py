@@ -72,7 +72,9 @@ def test_when_the_leader_dies_or_is_stopped_the_other_goes_on_and_no_guest_notic
         leads.up()
 
         leads, waits = pair.roles()
-        assert waits.live()[1] == "echo:v2"  # who waits answers too
+        assert waits.live()[1] == "echo:v2"  # who waits answers too, and says who leads
+        assert f"led by {pair.store.lease().holder}" in waits.run("status").out
+        assert "led by" not in leads.run("status").out
         stopped = pair.server(leads)
         os.kill(stopped.pid, signal.SIGSTOP)
         try:
