@@ -351,6 +351,9 @@ def test_the_load_test_is_stopped_when_the_guests_of_blue_notice_it() -> None:
     held = record(stored, decide(stored, seen()), seen())
     assert held.phase == "held"
     assert isinstance(decide(held, seen(gate=GateState.RUNNING)), StopGate)
+    # A person may be faster than that, and guests suffer from it all the same.
+    assert isinstance(decide(replace(held, approved=True), seen(gate=GateState.RUNNING)), StopGate)
+    assert isinstance(decide(replace(held, approved=True), seen(gate=Lost("it was stopped"))), Shift)
 
 
 def test_counters_that_were_reset_count_from_zero() -> None:
