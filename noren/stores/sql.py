@@ -1,5 +1,6 @@
 """A store in any database that SQLAlchemy speaks to; SQLite in WAL mode by default."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, Text, cast, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -41,12 +42,21 @@ class SqlStore:
             self.engine.dispose()  # of a file that is not ours to change nothing is kept open
             raise
         self._beats = database.reach_for_beats(self.engine)
+        self._read: dict[str, tuple[int, str, Deployment]] = {}  # by name: version and document as written, and read
 
     def deployments(self) -> Sequence[Deployment]:
         """See Store."""
+        document = cast(DeploymentRow.document, Text)
+        query = select(DeploymentRow.name, DeploymentRow.version, document).order_by(DeploymentRow.name)
         with self._session() as session:
-            rows = session.scalars(select(DeploymentRow).order_by(DeploymentRow.name))
-            return [_load(row) for row in rows]
+            # Every tick asks, and hardly ever did one of them change: what is written the same is not read again.
+            known, found = self._read, {}
+            for name, version, text in session.execute(query):
+                read = known.get(name)
+                same = read is not None and read[:2] == (version, text)
+                found[name] = read if read and same else (version, text, _parse(version, text))
+        self._read = found
+        return [deployment for _, _, deployment in found.values()]
 
     def load(self, name: str) -> Deployment:
         """See Store."""
@@ -54,7 +64,7 @@ class SqlStore:
             row = session.get(DeploymentRow, name)
             if row is None:
                 raise unknown(name)
-            return _load(row)
+            return replace(_deployment.validate_python(row.document), version=row.version)
 
     def save(
         self,
@@ -187,8 +197,8 @@ def _text(said: str) -> str:
     return said.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
-def _load(row: DeploymentRow) -> Deployment:
-    return replace(_deployment.validate_python(row.document), version=row.version)
+def _parse(version: int, document: str) -> Deployment:
+    return replace(_deployment.validate_python(json.loads(document)), version=version)
 
 
 def _event_row(deployment: str, event: Event) -> EventRow:

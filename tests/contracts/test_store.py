@@ -327,6 +327,18 @@ def test_deployments_come_by_name_and_history_in_the_order_it_was_made(store: Me
     assert [v.revision for v in store.verdicts("shop")] == ["shop-1", "shop-2", "shop-10"]
 
 
+def test_a_look_at_all_is_never_an_earlier_one(store: Memory) -> None:
+    first = store.save(Deployment(name="shop", revisions=1))
+    assert store.deployments() == [first]
+    assert store.deployments() == [first]
+    store.delete("shop")
+    anew = store.save(Deployment(name="shop", revisions=2))
+    assert anew.version == first.version
+    assert store.deployments() == [anew]
+    changed = store.save(replace(anew, removed=True))
+    assert store.deployments() == [changed]
+
+
 def test_what_was_loaded_does_not_change_with_later_saves(store: Memory) -> None:
     store.save(DEPLOYMENT, revision=REVISION)
     loaded, revisions = store.load("shop"), store.revisions("shop")
