@@ -238,7 +238,7 @@ def _cluster(name: str, addresses: Sequence[str]) -> Json:
 # intro/arch_overview/upstream/load_balancing/load_balancers, weighted least request: of so many replicas, drawn at
 # random, the one with the fewest open requests is asked. By default it is two, which are often the same one: a replica
 # that is slow, or hangs and is not given up yet, would get a quarter of the requests.
-_CHOICES = 8
+_CHOICES = 4
 
 # api-v3/config/cluster/v3/circuit_breaker.proto, RetryBudget: of all that is under way at most this part may be second
 # attempts, so that many failures at once do not double the load; a replica that dies at a small load loses nothing.

@@ -31,7 +31,9 @@ _RETRIES = {
             },
         }
     ],
-    "host_selection_retry_max_attempts": 3,
+    # Nobody waits for a dead replica, so each draw finds it again (see envoy_config._CHOICES) unless all choices are the
+    # other one: of two replicas in 1 of 16 draws.
+    "host_selection_retry_max_attempts": 100,
 }
 
 # What may be asked twice is, also where the connection was lost in the middle, or nothing has come for so long. An

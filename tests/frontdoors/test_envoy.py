@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -156,6 +157,22 @@ def test_a_dead_replica_costs_no_guest_an_answer(house: House) -> None:
     assert {house.get("/shop/x").status_code for _ in range(50)} == {200}
     house.seen(lambda view: view.healthy["shop-1"] == 1)
     assert house.get("/shop/x").json()["name"] == "shop-1"
+
+
+def test_a_dead_replica_costs_no_guest_an_answer_while_the_other_is_busy(house: House) -> None:
+    """Nobody waits for the dead one, so by the number of open requests it is always the better choice."""
+    one, two = house.replica("shop-1"), house.replica("shop-1")
+    house.serve({"shop-1": 100}, one, two)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(house.client.post, "/shop/slow") for _ in range(4)]
+        house.seen(lambda view: view.in_flight.get("shop-1") == len(waiting))
+        two.released.set()
+        house.seen(lambda view: 0 < view.in_flight["shop-1"] < len(waiting))
+        two.close()
+        answers = [house.client.post("/shop/x").status_code for _ in range(20)]
+        one.released.set()
+        assert {guest.result().status_code for guest in waiting} == {200}
+    assert answers == [200] * 20
 
 
 def test_the_only_replica_is_never_ejected(house: House) -> None:
