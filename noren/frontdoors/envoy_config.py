@@ -219,7 +219,7 @@ def _cluster(name: str, addresses: Sequence[str]) -> Json:
         lb_policy="LEAST_REQUEST",
         least_request_lb_config={"choice_count": _CHOICES},
         load_assignment={"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
-        common_lb_config={"healthy_panic_threshold": {"value": _PANIC_PERCENT}},
+        common_lb_config={"healthy_panic_threshold": {"value": _PANIC_PERCENT}, "update_merge_window": _AT_ONCE},
         circuit_breakers={"thresholds": [limits]},
         health_checks=[_HEALTH],
         outlier_detection=_EJECTION,
@@ -248,6 +248,10 @@ _RETRY_BUDGET = {"budget_percent": {"value": 20}, "min_retry_concurrency": 100}
 # none is, all are asked: they may be no worse than busy, and else everybody would be refused. (By default that begins
 # when half are sick.) A revision gets traffic when all its replicas are ready: this is for those that fall ill.
 _PANIC_PERCENT = 1
+
+# api-v3/config/cluster/v3/cluster.proto, CommonLbConfig: by default who falls ill within a second after another change,
+# or after an ejection that is over, is asked until that second has passed.
+_AT_ONCE = "0s"
 
 _HEALTH = {
     # api-v3/config/core/v3/health_check.proto. An answer other than 200 makes a replica unhealthy at once; one that is

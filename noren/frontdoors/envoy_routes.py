@@ -31,8 +31,8 @@ _RETRIES = {
             },
         }
     ],
-    # Nobody waits for a dead replica, so each draw finds it again (see envoy_config._CHOICES) unless all choices are the
-    # other one: of two replicas in 1 of 16 draws.
+    # Nobody waits for a dead replica, so each draw finds it again (see envoy_config._CHOICES) unless all choices are
+    # the other one: of two replicas in 1 of 16 draws.
     "host_selection_retry_max_attempts": 100,
 }
 

@@ -312,6 +312,17 @@ def test_a_replica_that_answers_500_is_asked_no_more_but_the_only_one_is(house: 
     assert {house.get("/shop/x").status_code for _ in range(30)} == {500}
 
 
+def test_a_replica_that_is_back_too_soon_is_asked_ten_times_more_and_is_out_again(house: House) -> None:
+    well, ill = house.replica("shop-1"), house.replica("shop-1")
+    house.serve({"shop-1": 100}, well, ill)
+    ill.failing = True
+    asked = [house.client.post("/shop/x").status_code for _ in range(60)]
+    assert 10 <= asked.count(500) < 20  # a few while all threads of Envoy are told
+    until(lambda: house.client.post("/shop/x").status_code == 500)  # after five seconds
+    again = [house.client.post("/shop/x").status_code for _ in range(100)]
+    assert 9 <= again.count(500) < 20
+
+
 def test_a_replica_that_hangs_costs_seconds_and_no_answer_that_may_be_asked_for_twice(house: House) -> None:
     one, two = house.replica("shop-1"), house.replica("shop-1")
     house.serve({"shop-1": 100}, one, two)

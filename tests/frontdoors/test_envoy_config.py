@@ -115,7 +115,7 @@ def test_no_route_names_a_cluster_that_does_not_exist() -> None:
 def test_sick_replicas_get_traffic_only_where_all_are_sick_and_health_is_asked_without_traffic_too() -> None:
     cluster = config.clusters([table()])["guests/sentiment-1"]
 
-    assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 1}
+    assert cluster["common_lb_config"] == {"healthy_panic_threshold": {"value": 1}, "update_merge_window": "0s"}
     assert cluster["health_checks"][0]["no_traffic_interval"] == "0.5s"
 
 
