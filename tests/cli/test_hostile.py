@@ -64,12 +64,14 @@ NAMES = (
     *("\udcff", "\x1b[2J", "~root", "$(touch pwned)", "`touch pwned`", "SHOP", "[bold]x", "shop*", "s\u0430hop"),
 )
 
+SOME = ("../../etc/passwd", "a\nb", "\udcff", "\x1b[2J")  # each verb looks at a name by the same means
+
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_a_name_that_is_none_is_not_found_and_never_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], plane: Plane, verb: list[str]
 ) -> None:
-    for name in NAMES:
+    for name in NAMES if verb == ["abort"] else SOME:
         assert exit_code(monkeypatch, *verb, name) == 3, ascii(name)
         said = capsys.readouterr().err
         assert "fix:" in said
