@@ -61,7 +61,8 @@ class Told(MemoryRuntime):
 def answering(checks: tuple[Check, ...] = HELD, seen: list[Plan] | None = None) -> Measure:
     """A load test that leaves four answers of each arm: one of the warm-up, one that was due too late."""
 
-    def measured(plan: Plan, folder: Path, told: Callable[[Measured], None]) -> tuple[Check, ...]:
+    def measured(plan: Plan, folder: Path, told: Callable[[Measured], None], *, core: int | None) -> tuple[Check, ...]:
+        assert core is None  # the copies of this trial are no processes, so nothing of them can be placed
         if seen is not None:
             seen.append(plan)
         rows = [(number, due_s, 9.0, 0, True, False) for number, due_s in enumerate((-1.0, 0.5, 2.5, 3.5))]
