@@ -34,7 +34,7 @@ COPIES = ["calibrate_tea-1", "calibrate_tea-2"]
 LENGTH = timedelta(seconds=3)
 HELD = (Check(name="p50", outcome=Outcome.HOLD, detail="1.0x"),)
 
-Measure = Callable[[Plan, Path, Callable[[Measured], None]], tuple[Check, ...]]
+Measure = Callable[..., tuple[Check, ...]]  # gates.load.measure
 
 
 class Told(MemoryRuntime):
@@ -125,7 +125,7 @@ def test_each_launch_has_a_schedule_of_its_own(tmp_path: Path, monkeypatch: pyte
 def test_the_copies_are_ended_whatever_happens(once: Callable[..., Any], error: type[BaseException]) -> None:
     runtime = Told()
 
-    def breaks(*_: object) -> tuple[Check, ...]:
+    def breaks(*_: object, **_core: object) -> tuple[Check, ...]:
         assert set(runtime.wanted) == {"tea-7", *COPIES}
         raise error
 
@@ -176,9 +176,9 @@ def test_a_copy_that_was_stopped_by_someone_else_is_not_waited_for(once: Callabl
 def test_a_copy_that_ends_while_it_is_measured_spoils_the_measurement(once: Callable[..., Any]) -> None:
     runtime = Told()
 
-    def meanwhile(*given: Any) -> tuple[Check, ...]:
+    def meanwhile(*given: Any, **core: Any) -> tuple[Check, ...]:
         runtime.wanted.pop(COPIES[0])
-        return answering()(*given)
+        return answering()(*given, **core)
 
     with pytest.raises(DriverError, match="copy of tea-7 ended while it was measured"):
         once(runtime, meanwhile)
