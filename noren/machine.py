@@ -219,6 +219,14 @@ def tail(path: Path, lines: int) -> list[str]:
     return text.splitlines()[-lines:]
 
 
+def why(log: Sequence[str]) -> str:
+    """The end of a log that tells most: from the last error line on, at most five lines."""
+    lines = [line.rstrip() for line in log if line.strip()]
+    marks = [i for i, line in enumerate(lines) if "Error" in line or "error:" in line or line.startswith("noren: ")]
+    first = max(marks[-1] if marks else 0, len(lines) - 5)
+    return "\n".join(lines[first:]) or "it ended without a word"
+
+
 def rotate(path: Path, limit_bytes: int = 10_000_000) -> None:
     """Keep a log that another process appends to below `limit_bytes`: its past moves to `<name>.1`.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.gate import rivals
 from benchmarks.gate.ledger import Run
-from benchmarks.gate.scenarios import QUICK, Base, Injection, Scenario
+from benchmarks.gate.scenarios import LEAST_DELAY_MS, QUICK, Base, Injection, Scenario
 from benchmarks.gate.serving import Placement, forest, serving
 from benchmarks.gate.stalls import read_record, truth
 from noren.domain.deployment import LoadGate, Slo
@@ -18,8 +18,9 @@ from noren.domain.verdict import Verdict
 from noren.gates import standalone
 from noren.gates.duet import last_look, look_file, read_measured, read_plan
 from noren.gates.judgement import look
+from noren.gates.launches import UNCLEAR_SIGMA
 
-BASE_S = 10.0  # of measuring the unchanged service
+BASE_S = 20.0  # of measuring the unchanged service
 
 
 def run(scenario: Scenario, number: int, where: Placement) -> Run:
@@ -44,7 +45,10 @@ def _run(
 ) -> Run:
     records = [folder / f"{name}.record" if scenario.both else None for name in ("blue", "green")]
     services = [forest(injection, record) for injection, record in zip(injections, records, strict=True)]
-    with serving(services[0], where) as blue, serving(services[1], where) as green:
+    # In turn: whoever is started second is a little quicker on a core that both share.
+    first, second = services[:: -1 if number % 2 else 1]
+    with serving(first, where) as one, serving(second, where) as other:
+        blue, green = (other, one) if number % 2 else (one, other)
         verdict = judged(_question(blue, green, scenario.gate), folder)
         # After the gate's own time, when nothing else asks: the same services, with the same injection.
         sequential = rivals.one_after_the_other(blue, green) if number < scenario.sequential else None
@@ -67,23 +71,26 @@ def _injections(scenario: Scenario, number: int, where: Placement) -> tuple[Inje
     if scenario.both:
         return scenario.both(number)
     made = scenario.injection
-    return Injection(), made if isinstance(made, Injection) else made(_base(where))
+    injection = made if isinstance(made, Injection) else made(_base(where))
+    return Injection(), replace(injection, seed=number + 1)  # each run has chances of its own
 
 
 def _base(where: Placement) -> Base:
-    """Latencies of the unchanged service now, from ten seconds of the same load on two of it."""
+    """Latencies of the unchanged service now, from twenty seconds of the same load beside one that waits a little."""
     with (
         tempfile.TemporaryDirectory(prefix="noren-gate-") as folder,
         serving(forest(Injection()), where) as blue,
-        serving(forest(Injection()), where) as green,
+        serving(forest(Injection(delay_ms=LEAST_DELAY_MS)), where) as green,
     ):
-        verdict = judged(_question(blue, green, replace(QUICK, duration=timedelta(seconds=BASE_S))), Path(folder))
+        gate = replace(QUICK, duration=timedelta(seconds=BASE_S), launch_sigma=UNCLEAR_SIGMA)  # to its end
+        verdict = judged(_question(blue, green, gate), Path(folder))
         measured = read_measured(Path(folder))
     if measured is None:
         raise SystemExit(f"the generator did not begin: {verdict.reason}")
-    known = np.concatenate([arm.until(BASE_S).known["latency_ms"] for arm in measured.arms.values()])
-    p33, p50, p99 = (float(np.quantile(known, q)) for q in (0.33, 0.50, 0.99))
-    return Base(p33=p33, p50=p50, p99=p99)
+    known = {name: arm.until(BASE_S).known["latency_ms"] for name, arm in measured.arms.items()}
+    p33, p50, p99 = (float(np.quantile(known["blue"], q)) for q in (0.33, 0.50, 0.99))
+    wake_ms = float(np.median(known["green"])) - p50 - LEAST_DELAY_MS
+    return Base(p33=p33, p50=p50, p99=p99, wake_ms=max(0.0, wake_ms))
 
 
 def _by_rivals(folder: Path) -> dict[str, Any]:

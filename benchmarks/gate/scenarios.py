@@ -9,6 +9,7 @@ from datetime import timedelta
 from noren.domain.deployment import LoadGate, Margins
 
 TAIL_SHARE = 0.015  # of the requests: enough to move p99, and too few to move p95
+LEAST_DELAY_MS = 1.0  # what uvloop's clock resolves
 STALL_S, STALL_EVERY_S = 1.0, 20.0
 QUICK = replace(LoadGate(), slack_ms=0.0)
 FULL = replace(QUICK, duration=timedelta(minutes=10), margins=Margins(p50=0.10, p95=0.12, p99=0.15))
@@ -38,11 +39,15 @@ class Injection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """Latencies of the unchanged service on this machine now, ms."""
+    """Latencies of the unchanged service on this machine now, ms.
+
+    wake_ms  by how much more than it asks for a delay shifts p50: who has waited waits for the core once more
+    """
 
     p33: float
     p50: float
     p99: float
+    wake_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +89,8 @@ Experiment = Scenario | Ramp
 
 
 def _shift(part: float) -> Callable[[Base], Injection]:
-    return lambda base: Injection(delay_ms=part * base.p50)
+    """Such that p50 grows by this part, or by as little as a delay can."""
+    return lambda base: Injection(delay_ms=max(LEAST_DELAY_MS, part * base.p50 - base.wake_ms))
 
 
 def _tail(part: float) -> Callable[[Base], Injection]:
@@ -103,12 +109,12 @@ def _stalls(number: int) -> tuple[Injection, Injection]:
 
 _QUICK = Margins()
 SCENARIOS = (
-    Scenario(name="nothing", runs=30, sequential=10, at_least={"PASS": 0.9}, at_most={"FAIL": 0}),
+    Scenario(name="nothing", runs=30, sequential=6, at_least={"PASS": 0.9}, at_most={"FAIL": 0}),
     Scenario(
         name="p50 +30 %",
         runs=12,
         injection=_shift(2 * _QUICK.p50),
-        sequential=10,
+        sequential=3,
         at_least={"FAIL": 0.95},
         at_most={"PASS": 0},
     ),
@@ -116,11 +122,10 @@ SCENARIOS = (
         name="p99 +60 %",
         runs=12,
         injection=_tail(2 * _QUICK.p99),
-        sequential=10,
+        sequential=3,
         at_least={"FAIL": 0.95},
         at_most={"PASS": 0},
     ),
-    Scenario(name="p50 +15 %: the margin", runs=12, injection=_shift(_QUICK.p50), at_most={"PASS": 1}),
     Scenario(name="0.5 % errors", runs=6, injection=Injection(error_rate=0.005), at_most={"PASS": 0}),
     Scenario(name="one endpoint fails", runs=3, injection=Injection(broken_endpoint=True), at_least={"FAIL": 1.0}),
     Scenario(name="p99 +20 %", runs=5, gate=FULL, injection=_tail(0.2), at_most={"PASS": 0}),

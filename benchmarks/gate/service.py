@@ -1,6 +1,6 @@
 """A real service that can be made worse: a random forest behind noren-serve, and what INJECT asks for.
 
-Delays do not occupy the worker (they are awaited), so that they shift latencies by exactly what is asked. With
+Delays do not occupy the worker (they are awaited), so that blue, on the same core, does not pay for them. With
 RECORD, a file, it writes down when each request came and when its answer left, and when it stood still (stalls.py).
 """
 
@@ -40,8 +40,9 @@ class Forest:
     async def predict(self, rows: list[list[float]], asked: int = -1) -> list[float]:
         """Probability that each row is of the second class. `asked` is the number of the request, for the record."""
         came_s = time.monotonic()
-        await self._inject()
         scores = self._score(rows)
+        # Who waits leaves the core to the other arm, and is slower by more than was asked (`wake_ms`).
+        await self._inject()
         self._note(asked, came_s)
         return scores
 

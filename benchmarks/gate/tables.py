@@ -115,10 +115,11 @@ def _median_s(runs: Sequence[Run]) -> float:
 def _outcomes(complete: Runs) -> str:
     lines = [_outcome_line(chosen, runs) for chosen, runs in complete if isinstance(chosen, Scenario)]
     rivals = "p99 > 1.1x | Kayenta's rule | Locust, in turn"
-    head = f"| green is worse by | mode | runs | {' | '.join(OUTCOMES)} | s | {rivals} | goal | holds |"
+    head = f"| green is worse by | mode | p50, p99 | runs | {' | '.join(OUTCOMES)} | s | {rivals} | goal | holds |"
     rule = "|---" * (head.count("|") - 1) + "|"
     note = (
-        "s: to the verdict, median. The three columns after it: in how many runs others would refuse green, of those "
+        "p50, p99: of green, by those of blue as the gate measured them, median. s: to the verdict, median. The three "
+        "columns after it: in how many runs others would refuse green, of those "
         "in which they were asked. Where nothing is worse each of them is a false alarm."
     )
     return "\n".join([head, rule, *lines, "", note]) if lines else ""
@@ -131,8 +132,14 @@ def _outcome_line(scenario: Scenario, runs: Sequence[Run]) -> str:
     judged = [row for row in _outcome_rows(scenario, runs) if row.goal]
     goals = ", ".join(f"{row.name.rpartition(': ')[2]} {row.goal}" for row in judged)
     holds = "yes" if all(row.holds for row in judged) else "**no**"
-    about = f"{scenario.name} | {scenario.mode} | {len(runs)}"
+    about = f"{scenario.name} | {scenario.mode} | {_reached(runs)} | {len(runs)}"
     return f"| {about} | {found} | {_median_s(runs):.0f} | {said} | {goals} | {holds} |"
+
+
+def _reached(runs: Sequence[Run]) -> str:
+    """How much slower green was in fact; "" where nothing was compared."""
+    measured = [[run["figures"][q]["ratio"] for run in runs if q in run["figures"]] for q in ("p50", "p99")]
+    return ", ".join(f"{np.median(ratios):.2f}x" for ratios in measured if ratios)
 
 
 def _failed_of(rival: str, runs: Sequence[Run]) -> str:

@@ -89,8 +89,7 @@ def _run(options: argparse.Namespace) -> None:
     judged = [*goals(results), *endured]
     whole = not options.only and options.rounds >= ROUNDS
     if whole:
-        judged += _kept_soak()
-        publish("serve", [*tables.rows(results), *judged], command=COMMAND)
+        publish("serve", [*tables.rows(results), *judged, *_kept_soak()], command=COMMAND)
     else:
         show("nothing of this is published: not the whole run", judged)
     text = tables.markdown(results, judged)
@@ -143,11 +142,12 @@ def _overload(options: argparse.Namespace) -> list[Row]:
 
 
 def _soak(options: argparse.Namespace) -> None:
-    """Put the long run's rows beside the others' last ones."""
+    """Put the long run's rows beside the others' last ones, and into a table of their own."""
     rows = endurance.soak(options.soak)
     if options.quick:
         return show("nothing of this is published", rows)
     others = [row for row in _published() if not row.name.startswith(endurance.SOAK)]
+    tables.write("soak", tables.figures(rows))
     return publish("serve", [*others, *rows], command=COMMAND)
 
 

@@ -32,8 +32,12 @@ def write(section: str, text: str, page: Path = PAGE) -> bool:
 
 def figures(found: Sequence[Row]) -> str:
     """A table of rows, and whether they hold."""
-    lines = [f"| {r.name} | {r.value:g} {r.unit} | {r.goal} | {_verdict(r)} |" for r in found]
+    lines = [f"| {r.name} | {_number(r.value)} {r.unit} | {r.goal} | {_verdict(r)} |" for r in found]
     return "\n".join(["| figure | value | goal | holds |", "|---|---|---|---|", *lines])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:g}"
 
 
 def rows(results: Results) -> list[Row]:

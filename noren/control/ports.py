@@ -8,7 +8,7 @@ from typing import Protocol
 
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision, Route
-from noren.domain.observation import Counts, GateState, Weights
+from noren.domain.observation import Counts, GateState, Lost, Weights
 from noren.domain.verdict import Verdict
 
 Metrics = Mapping[str, Mapping[str, float]]  # model -> metric -> value
@@ -137,7 +137,7 @@ class Gate(Protocol):
         """Begin in the background. A run of that name that was begun before is left alone."""
         ...
 
-    def look(self, name: str) -> GateState | Verdict:
+    def look(self, name: str) -> GateState | Lost | Verdict:
         """How the run of that name stands."""
         ...
 

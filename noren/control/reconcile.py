@@ -8,8 +8,9 @@ from noren.control.world import World, table
 from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
 from noren.domain.commands import Deployment, begin_queued, ended, upheld
 from noren.domain.decide import decide, uphold
-from noren.domain.observation import GateState, Observation
+from noren.domain.observation import GateState, Lost, Observation
 from noren.domain.rollout import Rollout, record
+from noren.domain.verdict import Verdict
 
 _GRACE = timedelta(seconds=20)  # between SIGTERM and SIGKILL; nobody waits for an answer any more
 
@@ -118,11 +119,11 @@ def gate_run(rollout: Rollout, asked: RunGate, world: World, drivers: Drivers) -
     )
 
 
-def _gate(deployment: Deployment, gate: Gate) -> GateState:
+def _gate(deployment: Deployment, gate: Gate) -> GateState | Lost | Verdict:
     active = deployment.active
     if active is None or not active.attempt:
         return GateState.ABSENT
-    return gate.look(gate_name(active))  # type: ignore[return-value]
+    return gate.look(gate_name(active))
 
 
 def _events(before: Deployment, after: Deployment, action: Action, seen: Observation) -> list[Event]:

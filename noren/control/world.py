@@ -8,7 +8,7 @@ from datetime import datetime
 from noren.control.ports import RUNNING_STATES, DoorView, FrontDoor, Replica, ReplicaState, Runtime, Table
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision
-from noren.domain.observation import GateState, Observation, Weights
+from noren.domain.observation import GateState, Lost, Observation, Weights
 from noren.domain.verdict import Verdict
 
 
@@ -25,7 +25,7 @@ class World:
         """The replicas of one deployment."""
         return [r for r in self.replicas if r.revision.rpartition("-")[0] == deployment]
 
-    def observation(self, deployment: str, gate: GateState | Verdict = GateState.ABSENT) -> Observation:
+    def observation(self, deployment: str, gate: GateState | Lost | Verdict = GateState.ABSENT) -> Observation:
         """What `decide` may know of one deployment."""
         replicas = self.of(deployment)
         answering = Counter(r.revision for r in replicas if r.state is ReplicaState.READY)

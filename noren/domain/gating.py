@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from noren.domain.actions import Action, Hold, Judge, RunGate, Start, Stop, StopGate, Wait
 from noren.domain.deployment import Revision
 from noren.domain.guests import suffering
-from noren.domain.observation import GateState, Observation
+from noren.domain.observation import GateState, Lost, Observation
 from noren.domain.rollout import Rollout
 from noren.domain.verdict import Outcome, Verdict
 
@@ -30,8 +30,8 @@ def pass_gate(rollout: Rollout, seen: Observation) -> Action:
             return Wait("the gate is running")
         case GateState.RUNNING:
             return StopGate(f"no verdict within {rollout.green.strategy.gate_within}")
-        case GateState.LOST if rollout.attempt:
-            return _try_again(rollout, "the gate ended without a verdict (its gate.log may say why)", seen)
+        case Lost(last_words) if rollout.attempt:
+            return _try_again(rollout, f"the gate ended without a verdict: {last_words}", seen)
         case GateState.ABSENT if rollout.attempt and _overdue(rollout, seen.now):
             late = f"the gate could not be started within {rollout.green.strategy.gate_within}"
             return _try_again(rollout, late, seen)

@@ -49,11 +49,17 @@ class Counts:
 
 
 class GateState(Enum):
-    """What the gate driver says of an attempt that has no verdict yet."""
+    """What the gate driver says of an attempt that may yet have a verdict."""
 
     ABSENT = auto()
     RUNNING = auto()
-    LOST = auto()  # it was started and ended without a verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An attempt that was started and ended without a verdict."""
+
+    last_words: str = "it ended without a word"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +77,7 @@ class Observation:
     identities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of the running replicas, one each
     memory_bytes: Mapping[str, int] = field(default_factory=dict)  # resident, of all replicas
     spare_bytes: int | None = None  # memory that could be given to more of them; None: not known
-    gate: GateState | Verdict = GateState.ABSENT  # of the rollout's current attempt
+    gate: GateState | Lost | Verdict = GateState.ABSENT  # of the rollout's current attempt
 
     def counted(self, revision: str) -> Counts:
         """The front door's counts of it."""

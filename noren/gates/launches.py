@@ -25,7 +25,7 @@ _GRACE = timedelta(seconds=10)  # between SIGTERM and SIGKILL
 _GONE_WITHIN_S = 30.0
 _ASK_EVERY_S = 0.2
 _SAID_LINES = 5
-_NO_SIGMA_LIKE_IT = 10.0  # with it every interval of a shift is too wide for any look to end the run
+UNCLEAR_SIGMA = 10.0  # with it every interval of a shift is too wide for any look to end the run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Trial:
             enabled=True,
             rate=asked.rate / self.live.replicas,
             duration=duration,
-            launch_sigma=_NO_SIGMA_LIKE_IT,
+            launch_sigma=UNCLEAR_SIGMA,
             slack_ms=0.0,
         )
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from noren.control.ports import GateRun
-from noren.domain.observation import GateState
+from noren.domain.observation import GateState, Lost
 from noren.domain.verdict import Outcome, Verdict
 
 
@@ -14,13 +14,13 @@ class MemoryGate:
         self.outcome = outcome  # of every run that has no verdict of its own
         self.runs: dict[str, GateRun] = {}
         self.verdicts: dict[str, Verdict] = {}
-        self.lost: set[str] = set()
+        self.lost: dict[str, Lost] = {}
 
     def start(self, run: GateRun) -> None:
         """See Gate."""
         self.runs.setdefault(run.name, run)
 
-    def look(self, name: str) -> GateState | Verdict:
+    def look(self, name: str) -> GateState | Lost | Verdict:
         """See Gate."""
         if name not in self.runs:
             return GateState.ABSENT
@@ -28,12 +28,12 @@ class MemoryGate:
             self.give(name, self.outcome)
         if verdict := self.verdicts.get(name):
             return verdict
-        return GateState.LOST if name in self.lost else GateState.RUNNING
+        return self.lost.get(name, GateState.RUNNING)
 
     def stop(self, name: str) -> None:
         """See Gate."""
         if name in self.runs and name not in self.verdicts:
-            self.lost.add(name)
+            self.lost[name] = Lost("it was stopped")
 
     def give(self, name: str, outcome: Outcome, reason: str = "as the test says") -> None:
         """End the run with a verdict. The first one stays."""
@@ -52,4 +52,4 @@ class MemoryGate:
 
     def lose(self, name: str) -> None:
         """End the run without a verdict, as a crash would."""
-        self.lost.add(name)
+        self.lost[name] = Lost()

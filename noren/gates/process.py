@@ -9,10 +9,10 @@ from pathlib import Path
 
 from noren.control.ports import GateRun
 from noren.domain.errors import DriverError, SpecError
-from noren.domain.observation import GateState
+from noren.domain.observation import GateState, Lost
 from noren.domain.verdict import Verdict
 from noren.gates import files
-from noren.machine import Machine, own_environment
+from noren.machine import Machine, own_environment, tail, why
 
 KIND = "gate"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -47,7 +47,7 @@ class ProcessGate:
                 fix=f"see that {self.home} can be written to and has space left",
             ) from error
 
-    def look(self, name: str) -> GateState | Verdict:
+    def look(self, name: str) -> GateState | Lost | Verdict:
         """See Gate."""
         folder = self._folder(name)
         # Looked for before the verdict: who ends in between has written it by then.
@@ -57,8 +57,8 @@ class ProcessGate:
         if not (folder / files.REQUEST).exists():
             return GateState.ABSENT
         if (folder / files.STOPPED).exists():
-            return GateState.LOST
-        return GateState.RUNNING if runs or _is_new(folder) else GateState.LOST
+            return Lost("it was stopped")
+        return GateState.RUNNING if runs or _is_new(folder) else Lost(why(tail(folder / files.LOG, 30)))
 
     def stop(self, name: str) -> None:
         """See Gate."""

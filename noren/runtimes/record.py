@@ -3,13 +3,12 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from noren.control.ports import Replica, ReplicaState
-from noren.machine import tail
+from noren.machine import tail, why
 
 _STEADY = timedelta(seconds=60)  # who ran this long before it ended starts with a clean record
 _BROKEN_AFTER = 3  # this many short lives in a row are a crash loop
@@ -113,11 +112,3 @@ class Records:
 def forget_all(home: Path) -> None:
     """Forget every replica: they were ended on purpose, and their next start is not one after a crash."""
     shutil.rmtree(home / "replicas", ignore_errors=True)
-
-
-def why(log: Sequence[str]) -> str:
-    """The end of a log that tells most: from the last error line on, at most five lines."""
-    lines = [line.rstrip() for line in log if line.strip()]
-    marks = [i for i, line in enumerate(lines) if "Error" in line or "error:" in line or line.startswith("noren: ")]
-    first = max(marks[-1] if marks else 0, len(lines) - 5)
-    return "\n".join(lines[first:]) or "it ended without a word"

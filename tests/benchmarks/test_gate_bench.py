@@ -152,7 +152,15 @@ def run_of(experiment: Experiment, outcome: str = "PASS", **more: Any) -> Run:
     shared: Run = {"scenario": experiment.name, "took_s": 60.0, **more}
     if not isinstance(experiment, Scenario):
         return {**shared, "steps": [step(100), step(200, "INVALID", "the load generator was late")]}
-    return {**shared, "outcome": outcome, "seconds": 50.0, "ratio": False, "mann_whitney": True}
+    figures = {"p50": {"ratio": 1.01}, "p99": {"ratio": 0.97}, "errors": {"rate": 0.0}}
+    return {
+        "outcome": outcome,
+        "seconds": 50.0,
+        "figures": figures,
+        "ratio": False,
+        "mann_whitney": True,
+        **shared,
+    }
 
 
 def arm(reported: float, true: float, due: float = 1.0) -> Run:
@@ -232,7 +240,7 @@ def test_what_is_complete_is_published_and_what_is_not_is_told(
     rows = json.loads((published / "gate.json").read_text())["rows"]
     assert {row["name"].partition(" (")[0] for row in rows} == {STALLS.name}
     text = page.read_text()
-    assert "| 1 s stall every 20 s in both | 120 s | 6 | 0 | 0 | 6 | 0 | 50 |" in text
+    assert "| 1 s stall every 20 s in both | 120 s | 1.01x, 0.97x | 6 | 0 | 0 | 6 | 0 | 50 |" in text
     assert "reported p99 / true p99, lowest of 12 | 0.988 x | >= 0.95 | yes |" in text
     assert "nothing" not in text.partition("old")[0].replace("nothing is worse", "")
     said = capsys.readouterr().out

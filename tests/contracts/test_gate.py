@@ -13,8 +13,9 @@ import pytest
 from noren.control.ports import Gate, GateRun
 from noren.domain.deployment import Gates, LoadGate, Revision, Route
 from noren.domain.errors import DriverError, SpecError
-from noren.domain.observation import GateState
+from noren.domain.observation import GateState, Lost
 from noren.domain.verdict import Outcome, Verdict
+from noren.gates.files import LOG, REQUEST
 from noren.gates.memory import MemoryGate
 from noren.gates.process import ProcessGate
 from noren.machine import Machine
@@ -155,18 +156,18 @@ def test_a_run_that_died_is_lost(stage: Stage) -> None:
     stage.gate.start(run)
     stage.kill(run)
 
-    assert stage.gate.look(run.name) is GateState.LOST
+    assert isinstance(stage.gate.look(run.name), Lost)
 
 
 def test_a_stopped_run_has_no_verdict_and_does_not_start_again(stage: Stage) -> None:
     run = run_of(stage)
     stage.gate.start(run)
     stage.gate.stop(run.name)
-    assert stage.gate.look(run.name) is GateState.LOST
+    assert isinstance(stage.gate.look(run.name), Lost)
 
     stage.gate.start(run)
 
-    assert stage.gate.look(run.name) is GateState.LOST
+    assert isinstance(stage.gate.look(run.name), Lost)
 
 
 def test_stopping_keeps_a_verdict_and_needs_no_run(stage: Stage) -> None:
@@ -196,7 +197,19 @@ def test_another_control_plane_finds_the_run(stage: Stage) -> None:
     stage.another().start(run)
     stage.another().stop(run.name)
 
-    assert stage.gate.look(run.name) is GateState.LOST
+    assert isinstance(stage.gate.look(run.name), Lost)
+
+
+def test_a_run_that_died_is_lost_with_its_last_words(tmp_path: Path) -> None:
+    folder = tmp_path / "gates" / "tea-1"
+    folder.mkdir(parents=True)
+    (folder / REQUEST).write_text("{}")
+    os.utime(folder / REQUEST, (0, 0))
+    (folder / LOG).write_text("Traceback (most recent call last):\nModuleNotFoundError: No module named 'scipy'\n")
+
+    assert ProcessGate(tmp_path, Machine(tmp_path)).look("tea-1") == Lost(
+        "ModuleNotFoundError: No module named 'scipy'"
+    )
 
 
 @pytest.mark.e2e

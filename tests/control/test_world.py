@@ -9,7 +9,7 @@ from noren.control.ports import DoorView, Replica, ReplicaState
 from noren.control.world import World, look, table
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision, Route
-from noren.domain.observation import Counts, GateState
+from noren.domain.observation import Counts, Lost
 from noren.domain.rollout import Rollout
 from noren.frontdoors.memory import MemoryFrontDoor
 from noren.runtimes.memory import MemoryRuntime
@@ -69,8 +69,8 @@ def test_a_deployment_sees_only_its_own_replicas_also_when_names_begin_alike() -
 
 
 def test_the_gates_word_and_the_doors_counts_are_passed_on() -> None:
-    seen = world(counts={"shop-1": Counts(requests=3)}, in_flight={"shop-1": 2}).observation("shop", GateState.LOST)
-    assert (seen.gate, seen.counts, seen.in_flight) == (GateState.LOST, {"shop-1": Counts(requests=3)}, {"shop-1": 2})
+    seen = world(counts={"shop-1": Counts(requests=3)}, in_flight={"shop-1": 2}).observation("shop", Lost())
+    assert (seen.gate, seen.counts, seen.in_flight) == (Lost(), {"shop-1": Counts(requests=3)}, {"shop-1": 2})
 
 
 def test_one_look_asks_both_drivers() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
 from noren.domain.decide import decide, uphold
 from noren.domain.deployment import Gates, LoadGate, Revision, Route, Strategy
-from noren.domain.observation import LADDER_MS, Counts, GateState, Observation
+from noren.domain.observation import LADDER_MS, Counts, GateState, Lost, Observation
 from noren.domain.rollout import Rollout, record
 from noren.domain.verdict import Check, Outcome, Verdict, overall
 
@@ -56,7 +56,7 @@ def seen(
     twin: int = 0,
     ready: int | None = None,
     on_green: int = 0,
-    gate: GateState | Verdict = GateState.ABSENT,
+    gate: GateState | Lost | Verdict = GateState.ABSENT,
     broken: str = "",
     counts: Counts | None = None,
     in_flight: dict[str, int] | None = None,
@@ -132,7 +132,7 @@ def test_an_invalid_measurement_is_repeated_twice_and_then_held() -> None:
 
 def test_a_gate_that_died_is_run_again_and_one_that_never_ends_is_stopped_first() -> None:
     current = rollout(attempt=1, attempt_at=NOON, ready_at=NOON)
-    assert decide(current, seen(gate=GateState.LOST)) == RunGate(GREEN, BLUE, 2, OFF)
+    assert decide(current, seen(gate=Lost())) == RunGate(GREEN, BLUE, 2, OFF)
     late = NOON + STRATEGY.gate_within
     assert isinstance(decide(current, seen(gate=GateState.RUNNING, now=late)), StopGate)
 
@@ -560,7 +560,7 @@ class ObedientWorld:
         self.running = dict(start.running)
         self.weights = dict(start.weights)
         self.outcome, self.sick = outcome, sick
-        self.gate: GateState | Verdict = start.gate
+        self.gate: GateState | Lost | Verdict = start.gate
 
     def look(self) -> Observation:
         ready = {name: 0 if self.sick and name == GREEN.name else count for name, count in self.running.items()}
@@ -585,7 +585,7 @@ class ObedientWorld:
             case RunGate(attempt=attempt):
                 self.gate = verdict(self.outcome, attempt)
             case StopGate():
-                self.gate = GateState.LOST
+                self.gate = Lost()
             case Wait():
                 self.now += timedelta(minutes=5)  # nothing to do: let time pass
             case _:

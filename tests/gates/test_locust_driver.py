@@ -24,7 +24,7 @@ from noren.domain.verdict import Check, Outcome, overall
 from noren.gates import files, load
 from noren.gates.duet import Measured, Plan, Samples, Target, read_measured, write_plan
 
-pytestmark = [pytest.mark.e2e, pytest.mark.quiet]
+pytestmark = pytest.mark.e2e
 
 USER = """
     import random
@@ -142,6 +142,7 @@ def test_one_arm_is_enough_for_a_first_deployment(tmp_path: Path, service: Any) 
     assert len(service.requests) == 52
 
 
+@pytest.mark.quiet
 def test_a_stall_shows_in_every_request_that_was_due_meanwhile(tmp_path: Path, service: Any) -> None:
     """Open loop: one stop of 0.4 s at 50 per second is seen by some 20 requests, not by one."""
     counter_lock, door = threading.Lock(), threading.Event()
@@ -192,6 +193,7 @@ def test_errors_are_counted_by_arm_and_endpoint(tmp_path: Path, service: Any) ->
     assert "500" in message
 
 
+@pytest.mark.quiet
 def test_a_hopeless_green_is_not_asked_to_the_end(tmp_path: Path, service: Any) -> None:
     service.answer = lambda r: (500 if r.headers["x-noren-revision"] == "tea-2" else 200, b"{}")
     run = with_blue(run_of(service.url, locustfile=USER, duration_s=60))
@@ -208,6 +210,7 @@ def test_a_hopeless_green_is_not_asked_to_the_end(tmp_path: Path, service: Any) 
     assert load.replay(tmp_path) == found
 
 
+@pytest.mark.quiet
 def test_a_green_that_is_much_slower_fails_at_the_first_look_and_the_evidence_says_so_again(
     tmp_path: Path, service: Any
 ) -> None:
@@ -355,6 +358,7 @@ def test_without_a_locustfile_the_examples_are_sent_in_turn(tmp_path: Path, serv
     assert set(found.endpoints) == {"POST /brew", "POST /pour"}
 
 
+@pytest.mark.quiet
 def test_requests_that_find_no_room_are_counted_as_dropped(tmp_path: Path, service: Any) -> None:
     first: list[float] = []
 
@@ -371,6 +375,7 @@ def test_requests_that_find_no_room_are_counted_as_dropped(tmp_path: Path, servi
     assert green.requests == 5
 
 
+@pytest.mark.quiet
 def test_what_is_never_answered_is_an_error_that_lasted_so_long(tmp_path: Path, service: Any) -> None:
     hold = threading.Event()
     service.answer = lambda r: (b"3" in r.body and hold.wait(20), (200, b"{}"))[1]
@@ -437,6 +442,7 @@ def test_an_unusable_locustfile_judges_nobody(tmp_path: Path, service: Any) -> N
     assert service.requests == []
 
 
+@pytest.mark.quiet
 def test_users_that_send_nothing_judge_nobody(tmp_path: Path, service: Any) -> None:
     idle = "from locust import FastHttpUser, task\nclass G(FastHttpUser):\n    @task\n    def rest(self): pass\n"
 
@@ -460,6 +466,7 @@ def test_a_target_that_is_down_fails(tmp_path: Path) -> None:
     assert "Connection refused" in found.detail
 
 
+@pytest.mark.quiet
 def test_a_service_that_answers_passes_with_its_evidence(tmp_path: Path, service: Any) -> None:
     found = checked(tmp_path, run_of(service.url, locustfile=USER))
 

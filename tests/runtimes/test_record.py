@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from noren.control.ports import Replica, ReplicaState
-from noren.runtimes.record import Record, Records, why
+from noren.machine import why
+from noren.runtimes.record import Record, Records
 
 
 @pytest.fixture
