@@ -167,6 +167,10 @@ def _csv_lines(source: Path, file: TextIO) -> Iterator[str]:
 def _of_cells(names: Sequence[str], cells: Sequence[str]) -> Fields:
     if len(cells) > len(names):
         return Unreadable(f"there are {len(cells)} cells, but {len(names)} columns")
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return Unreadable("the row is no valid UTF-8")
     return {name: _cell(cell) for name, cell in zip(names, cells, strict=False) if cell}
 
 
@@ -189,7 +193,10 @@ def _read_jsonl(source: Path) -> Iterator[Fields]:
 
 def _of_json(line: str) -> Fields:
     try:
+        line.encode()  # bytes that are no UTF-8 were read as halves of surrogate pairs, which nothing can write
         row = json.loads(line)
+        if "\\u" in line:
+            json.dumps(row, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         return Unreadable(f"the line is no JSON: {error}")
     return row if isinstance(row, dict) else Unreadable("the line is no JSON object")

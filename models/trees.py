@@ -1,8 +1,8 @@
 """An ensemble of regression trees with exact SHAP values, in NumPy alone.
 
-scikit-learn fits (HistGradientBoosting); this scores and explains, so that serving needs no scikit-learn. Every leaf is
-one row of the arrays below: the conditions on the way to it, merged into one per feature, and its value. A row of data
-reaches the leaf whose conditions all hold.
+scikit-learn fits (HistGradientBoosting); this scores and explains, so that serving needs no scikit-learn. To score, all
+rows walk down all trees at the same time. To explain, every leaf is one row of the arrays below: its value, and the
+conditions on the way to it, merged into one per feature. A row of data reaches the leaves whose conditions all hold.
 
 SHAP values are those of "tree_path_dependent" TreeSHAP (Lundberg et al. 2020). To a coalition S of the D features on
 the way to it, a leaf is worth value * product over S of o_i * product over the others of w_i, with o_i whether
@@ -18,8 +18,8 @@ The integrand is a polynomial of degree D - 1, so Gauss-Legendre quadrature with
 
 import io
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from zipfile import BadZipFile
 
@@ -28,9 +28,68 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-_FORMAT = 1  # of to_bytes(); raise it when the stored arrays change
+_FORMAT = 2  # of to_bytes(); raise it when the stored arrays change
 _CELLS = 250_000  # rows x conditions handled at a time: 2 MB of floats for each of a few arrays
-_LOWEST = np.finfo(np.float64).min
+_WALKERS = 50_000  # rows x trees that walk at a time: what they touch stays in the cache of the processor
+_STEPS = 3  # that are taken before those that have arrived are sorted out
+_NODES = "nodes_"  # what the names of their arrays begin with in an archive
+_LOWEST, _HIGHEST = np.finfo(np.float64).min, np.finfo(np.float64).max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # arrays have no single truth to compare by
+class Nodes:
+    """N nodes of T trees. A node asks one question, and the way goes right where the answer is above its threshold.
+
+    root       [T] number of a node
+    question   [N] column of `_answers`
+    threshold  [N]
+    child      [2 N] the nodes to the left and to the right of each; a leaf is its own child
+    leaf       [N] number of a row of the leaves, or -1: it is no leaf
+    asked      [C] column of the row that a question about categories is about
+    right      [C, K + 1] whether the category 0 .. K-1 goes right, and in the last place, what is none of these
+    """
+
+    root: npt.NDArray[np.intp]
+    question: npt.NDArray[np.intp]
+    threshold: Floats
+    child: npt.NDArray[np.intp]
+    leaf: npt.NDArray[np.intp]
+    asked: npt.NDArray[np.intp]
+    right: npt.NDArray[np.bool_]
+
+    def reached(self, rows: Floats) -> npt.NDArray[np.intp]:
+        """[n, T]: the leaf that each of n rows reaches in each tree."""
+        answers = self._answers(rows)
+        at = np.tile(self.root, len(rows))
+        row = np.repeat(np.arange(len(rows)) * answers.shape[1], len(self.root))
+        walker, found = np.arange(at.size), np.empty(at.size, np.intp)
+        while walker.size:
+            for _ in range(_STEPS):
+                answer = answers.ravel().take(row + self.question.take(at))
+                at = self.child.take(2 * at + (answer > self.threshold.take(at)))
+            leaf = self.leaf.take(at)
+            found[walker] = leaf
+            (walking,) = np.nonzero(leaf < 0)
+            at, row, walker = at.take(walking), row.take(walking), walker.take(walking)
+        return found.reshape(len(rows), len(self.root))
+
+    def parts(self, rows: Floats) -> list[Floats]:
+        """The rows, as many at a time as walk together."""
+        return _parts(rows, _WALKERS // (len(self.root) + len(self.asked) + 1))
+
+    def _answers(self, rows: Floats) -> Floats:
+        """[n, 2 F + C]: the row with what is missing to the left, the same to the right, then where categories go."""
+        missing, numbers = np.isnan(rows), np.clip(rows, _LOWEST, _HIGHEST)  # so that what is missing lies beyond all
+        known = self.right.shape[1] - 1
+        category = np.where((rows >= 0) & (rows < known), rows, known).astype(np.intp)
+        category[(category != rows) | missing] = known  # no whole number
+        return np.hstack(
+            [
+                np.where(missing, -np.inf, numbers),
+                np.where(missing, np.inf, numbers),
+                self.right.ravel().take(category[:, self.asked] + np.arange(len(self.asked)) * (known + 1)),
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # arrays have no single truth to compare by
@@ -44,6 +103,7 @@ class Trees:
     allowed    [L, D] number of a row of `categories`, or -1: no condition of this kind
     categories [C, K] whether the category 0 .. K-1 is allowed; a number that is none of these counts as missing
     share      [L, D] w above
+    nodes      where the leaves hang
     start      what all rows begin with
     """
 
@@ -55,17 +115,19 @@ class Trees:
     allowed: npt.NDArray[np.int32]
     categories: npt.NDArray[np.bool_]
     share: Floats
+    nodes: Nodes
     start: float
     n_features: int
 
     def scores(self, rows: Floats) -> Floats:
         """The sum of the leaves that each of n rows [n, F] reaches: [n]."""
-        parts = [self._holds(part).all(axis=2) @ self.value for part in self._parts(rows)]
-        return self.start + np.concatenate(parts) if parts else np.empty(0)
+        parts = self.nodes.parts(self._checked(rows))
+        sums = [self.value.take(self.nodes.reached(part)).sum(axis=1) for part in parts]
+        return self.start + np.concatenate(sums) if sums else np.empty(0)
 
     def contributions(self, rows: Floats) -> Floats:
         """SHAP values [n, F] of n rows [n, F]: what each feature adds to `expected`. Rows sum up to `scores`."""
-        parts = [self._explained(part) for part in self._parts(rows)]
+        parts = [self._explained(part) for part in _parts(self._checked(rows), _CELLS // max(1, self.feature.size))]
         return np.concatenate(parts) if parts else np.empty((0, self.n_features))
 
     @property
@@ -73,12 +135,11 @@ class Trees:
         """The mean score over the training rows, as the trees saw them."""
         return self.start + float(self.value @ self.share.prod(axis=1))
 
-    def _parts(self, rows: Floats) -> list[Floats]:
+    def _checked(self, rows: Floats) -> Floats:
         rows = np.asarray(rows, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != self.n_features:
             raise ValueError(f"rows must have the shape [n, {self.n_features}], not {list(rows.shape)}")
-        step = max(1, _CELLS // max(1, self.feature.size))
-        return [rows[start : start + step] for start in range(0, len(rows), step)]
+        return rows
 
     def _holds(self, rows: Floats) -> npt.NDArray[np.bool_]:
         """[n, L, D]: whether each condition holds."""
@@ -108,8 +169,9 @@ class Trees:
     def to_bytes(self) -> bytes:
         """The arrays as a compressed NumPy archive. Loading it runs no code, unlike a pickle."""
         buffer = io.BytesIO()
-        arrays: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        np.savez_compressed(buffer, format=_FORMAT, **arrays)
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _names(Trees) if name != "nodes"}
+        nodes: dict[str, Any] = {_NODES + name: getattr(self.nodes, name) for name in _names(Nodes)}
+        np.savez_compressed(buffer, format=_FORMAT, **arrays, **nodes)
         return buffer.getvalue()
 
     @classmethod
@@ -119,13 +181,26 @@ class Trees:
             raise ValueError("these are not stored trees: it is no NumPy archive")
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-                arrays: dict[str, Any] = {name: stored[name] for name in ("format", *cls.__dataclass_fields__)}
+                return cls._from_arrays(stored)
         except (OSError, EOFError, KeyError, ValueError, NotImplementedError, BadZipFile, zlib.error) as error:
             raise ValueError(f"these are not stored trees: {error}") from error
-        found = arrays.pop("format")
-        if found != _FORMAT:
-            raise ValueError(f"these trees have format {found}; this code reads {_FORMAT}: train again")
-        return cls(**arrays | {"start": float(arrays["start"]), "n_features": int(arrays["n_features"])})
+
+    @classmethod
+    def _from_arrays(cls, stored: Mapping[str, Any]) -> "Trees":
+        if int(stored["format"]) != _FORMAT:
+            raise ValueError(f"they have format {stored['format']}; this code reads {_FORMAT}: train again")
+        arrays: dict[str, Any] = {name: stored[name] for name in _names(cls) if name != "nodes"}
+        arrays |= {"start": float(arrays["start"]), "n_features": int(arrays["n_features"])}
+        return cls(**arrays, nodes=Nodes(**{name: stored[_NODES + name] for name in _names(Nodes)}))
+
+
+def _names(kind: type[Nodes] | type[Trees]) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _parts(rows: Floats, step: int) -> list[Floats]:
+    step = max(1, step)
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
 
 
 def _quadrature(degree: int) -> tuple[Floats, Floats]:
@@ -145,7 +220,7 @@ class _Condition:
     share: float = 1.0
 
 
-_Leaf = tuple[float, dict[int, _Condition]]
+_Leaf = tuple[float, Mapping[int, _Condition]]
 
 
 def from_boosting(model: Any) -> Trees:
@@ -155,14 +230,13 @@ def from_boosting(model: Any) -> Trees:
     columns hold whole numbers from 0 on, as an OrdinalEncoder gives them; NaN is missing, and so is any number that the
     model was not fitted with. Raises ValueError for a model of more classes, or of categories that are no such numbers.
     """
+    if any(len(of_classes) != 1 for of_classes in model._predictors):
+        raise ValueError("a model of more than two classes has no single score")
+    trees = [tree for (tree,) in model._predictors]
     columns = _columns(model)
-    leaves: list[_Leaf] = []
-    for trees in model._predictors:
-        if len(trees) != 1:
-            raise ValueError("a model of more than two classes has no single score")
-        _collect(trees[0], 0, {}, columns, leaves)
+    leaves = [leaf for tree in trees for leaf in _leaves(tree, 0, {}, columns)]
     start = float(np.ravel(model._baseline_prediction)[0])
-    return from_leaves(leaves, start=start, n_features=int(model.n_features_in_))
+    return from_leaves(leaves, nodes=_nodes(trees, columns), start=start, n_features=len(columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +269,11 @@ def _whole(categories: Any) -> npt.NDArray[np.intp]:
     return whole
 
 
-def _collect(
-    tree: Any, number: int, path: dict[int, _Condition], columns: Sequence[_Column], leaves: list[_Leaf]
-) -> None:
+def _leaves(tree: Any, number: int, path: Mapping[int, _Condition], columns: Sequence[_Column]) -> Iterator[_Leaf]:
+    """Those below a node, from left to right: in the order of their numbers, as scikit-learn lays nodes out."""
     node = tree.nodes[number]
     if node["is_leaf"]:
-        leaves.append((float(node["value"]), path))
+        yield float(node["value"]), path
         return
     column = columns[int(node["feature_idx"])]
     before = path.get(column.place, _Condition())
@@ -211,20 +284,54 @@ def _collect(
         after = replace(before, missing=before.missing and missing, share=before.share * share)
         threshold = float(node["num_threshold"])
         if node["is_categorical"]:
-            here = _allowed(column, tree.raw_left_cat_bitsets[int(node["bitset_idx"])], left=left, missing=missing)
+            here = _allowed(column, tree, node, left=left)
             after = replace(after, allowed=here if before.allowed is None else before.allowed & here)
         elif left:
             after = replace(after, upto=min(before.upto, threshold))
         else:
             after = replace(after, above=max(before.above, threshold))
-        _collect(tree, child, {**path, column.place: after}, columns, leaves)
+        yield from _leaves(tree, child, {**path, column.place: after}, columns)
 
 
-def _allowed(column: _Column, words: npt.NDArray[np.uint32], *, left: bool, missing: bool) -> npt.NDArray[np.bool_]:
+def _nodes(trees: Sequence[Any], columns: Sequence[_Column]) -> Nodes:
+    """The nodes of all trees in one table."""
+    sizes = [len(tree.nodes) for tree in trees]
+    root = np.cumsum([0, *sizes])[:-1]
+    nodes, own = np.concatenate([tree.nodes for tree in trees]), np.arange(sum(sizes))
+    leaf = nodes["is_leaf"] == 1
+    child = np.stack([nodes["left"], nodes["right"]], axis=1) + np.repeat(root, sizes)[:, None]
+    question = np.array([column.place for column in columns])[nodes["feature_idx"]]
+    question += len(columns) * (nodes["missing_go_to_left"] == 0)
+    about = (nodes["is_categorical"] == 1) & ~leaf
+    question[about] = 2 * len(columns) + np.arange(about.sum())
+    question[leaf] = 0
+    return Nodes(
+        root=root,
+        question=question,
+        threshold=np.where(about, 0.5, np.minimum(nodes["num_threshold"], _HIGHEST)),
+        child=np.where(leaf[:, None], own[:, None], child).astype(np.intp).ravel(),
+        leaf=np.where(leaf, np.cumsum(leaf) - 1, -1),
+        asked=np.array([columns[place].place for place in nodes["feature_idx"][about]], np.intp),
+        right=_rights(trees, columns),
+    )
+
+
+def _rights(trees: Sequence[Any], columns: Sequence[_Column]) -> npt.NDArray[np.bool_]:
+    """Which categories go right, one row for each node that asks for them, then where what is missing goes."""
+    rows = [
+        (not node["missing_go_to_left"], _allowed(columns[int(node["feature_idx"])], tree, node, left=False))
+        for tree in trees
+        for node in tree.nodes[(tree.nodes["is_categorical"] == 1) & (tree.nodes["is_leaf"] == 0)]
+    ]
+    return _laid_out(rows, more=1)
+
+
+def _allowed(column: _Column, tree: Any, node: Any, *, left: bool) -> npt.NDArray[np.bool_]:
     """Which categories go this way; those that were not seen go the way of what is missing."""
     assert column.categories is not None
-    allowed = np.full(int(column.categories.max(initial=-1)) + 1, missing)
-    allowed[column.categories] = _bits(words)[: len(column.categories)] == left
+    allowed = np.full(int(column.categories.max(initial=-1)) + 1, bool(node["missing_go_to_left"]) == left)
+    goes_left = _bits(tree.raw_left_cat_bitsets[int(node["bitset_idx"])])
+    allowed[column.categories] = goes_left[: len(column.categories)] == left
     return allowed
 
 
@@ -233,14 +340,14 @@ def _bits(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     return np.unpackbits(np.asarray(words, dtype="<u4").view(np.uint8), bitorder="little").astype(np.bool_)
 
 
-def from_leaves(leaves: Sequence[_Leaf], *, start: float, n_features: int) -> Trees:
-    """Lay leaves out as arrays."""
+def from_leaves(leaves: Sequence[_Leaf], *, nodes: Nodes, start: float, n_features: int) -> Trees:
+    """Lay leaves out as arrays, in the order in which the nodes number them."""
     depth = max((len(conditions) for _, conditions in leaves), default=1) or 1
     shape = (len(leaves), depth)
     feature, allowed = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
     above, upto, share = np.full(shape, -np.inf), np.full(shape, np.inf), np.ones(shape)
     missing = np.ones(shape, np.bool_)
-    named: list[_Condition] = []
+    named: list[tuple[bool, npt.NDArray[np.bool_]]] = []
     for row, (_, conditions) in enumerate(leaves):
         for column, (place, condition) in enumerate(conditions.items()):
             at = row, column
@@ -248,7 +355,7 @@ def from_leaves(leaves: Sequence[_Leaf], *, start: float, n_features: int) -> Tr
             missing[at], share[at] = condition.missing, condition.share
             if condition.allowed is not None:
                 allowed[at] = len(named)
-                named.append(condition)
+                named.append((condition.missing, condition.allowed))
     return Trees(
         value=np.array([value for value, _ in leaves], dtype=np.float64),
         feature=feature,
@@ -258,17 +365,17 @@ def from_leaves(leaves: Sequence[_Leaf], *, start: float, n_features: int) -> Tr
         allowed=allowed,
         categories=_laid_out(named),
         share=share,
+        nodes=nodes,
         start=start,
         n_features=n_features,
     )
 
 
-def _laid_out(named: Sequence[_Condition]) -> npt.NDArray[np.bool_]:
-    """The categories that conditions allow, one row for each, all equally long."""
-    rows = [(condition.missing, condition.allowed) for condition in named if condition.allowed is not None]
+def _laid_out(rows: Sequence[tuple[bool, npt.NDArray[np.bool_]]], *, more: int = 0) -> npt.NDArray[np.bool_]:
+    """[C, K + more] what is true of each category, for C of what is missing and of the categories 0, 1, ..."""
     known = max((len(allowed) for _, allowed in rows), default=0)
-    categories = np.zeros((len(rows), known), np.bool_)
+    found = np.zeros((len(rows), known + more), np.bool_)
     for number, (missing, allowed) in enumerate(rows):
-        categories[number] = missing
-        categories[number, : len(allowed)] = allowed
-    return categories
+        found[number] = missing
+        found[number, : len(allowed)] = allowed
+    return found

@@ -35,7 +35,6 @@ FLOOR = "floor"  # the contribution that lifts a price to the least that trainin
 MAX_CATEGORIES = 255  # what scikit-learn takes
 
 LEAST_PRICE = 500.0  # dollars; below it: 1 for "make an offer", a rate, a deposit
-MOST_PRICE = 100_000.0  # above it: mostly a nought too many, 123456
 MOST_MILES = 500_000.0
 
 _FIELDS = {"make": "model", "age": "model_year", "miles_per_year": "odometer"}  # what a feature is derived from
@@ -367,17 +366,12 @@ def fit(listings: Sequence[Listing], prices: Sequence[float], parameters: Parame
 def implausible(listings: Sequence[Listing], prices: Sequence[float]) -> Truths:
     """Of each training row, whether it is left out of the fit. Rows that are scored are never left out.
 
-    Left out are prices below LEAST_PRICE, odometers above MOST_MILES, and prices above MOST_PRICE - unless the same car
-    is advertised at the same price again: a slip is mended, and what is repeated is what is asked.
+    Left out are prices below LEAST_PRICE and odometers above MOST_MILES. No price is too high: see
+    docs/services/vehicle_price.md.
     """
-    adverts = [(_car(listing), price) for listing, price in zip(listings, prices, strict=True)]
-    times = Counter(adverts)
+    adverts = zip(listings, prices, strict=True)
     return np.array(
-        [
-            price < LEAST_PRICE or (price > MOST_PRICE and times[car, price] < 2) or (car.odometer or 0) > MOST_MILES
-            for car, price in adverts
-        ],
-        dtype=np.bool_,
+        [price < LEAST_PRICE or (listing.odometer or 0) > MOST_MILES for listing, price in adverts], dtype=np.bool_
     )
 
 

@@ -43,9 +43,7 @@ class PredictRequest(BaseModel):
         description="3 to 10,000 numbers at even distances in time, oldest first; null where one is missing.",
         examples=[AIR_PASSENGERS],
     )
-    horizon: int = Field(
-        strict=True, ge=1, le=MAX_HORIZON, description="How many values to forecast.", examples=[12]
-    )
+    horizon: int = Field(strict=True, ge=1, le=MAX_HORIZON, description="How many values to forecast.", examples=[12])
     frequency: Frequency | None = Field(
         None,
         description="How far the values are apart. It decides which season is looked for: 4 quarters, 12 months, 52 "

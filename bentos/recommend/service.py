@@ -18,7 +18,7 @@ from bentos.cache import Cache, digest
 from bentos.inference_log import InferenceLog
 from bentos.json_only import JsonOnly
 from bentos.metrics import ServiceMetrics
-from bentos.recommend.schema import RecommendBatchRequest, Recommendations, RecommendRequest, SimilarRequest
+from bentos.recommend.schema import Recommendations, RecommendBatchRequest, RecommendRequest, SimilarRequest
 
 
 @bentoml.service(

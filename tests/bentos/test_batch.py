@@ -127,7 +127,13 @@ def test_without_a_good_row_out_is_empty(tmp_path: Path, content: str, out: str)
 
 
 def test_a_rejected_row_says_which_field_and_why_but_never_the_value(tmp_path: Path) -> None:
-    rows = [{"a": "secret"}, {}, {"a": 1, "colour": "secret"}, {"a": 1, "more": [1, "secret"]}, {"a": 1, "b": None}]
+    rows: list[dict[str, Any]] = [
+        {"a": "secret"},
+        {},
+        {"a": 1, "colour": "secret"},
+        {"a": 1, "more": [1, "secret"]},
+        {"a": 1, "b": None},
+    ]
     write(tmp_path / "in.jsonl", rows)
 
     run(Adder().job, tmp_path / "in.jsonl", tmp_path / "out.jsonl")

@@ -3,15 +3,13 @@
 import ast
 import asyncio
 import csv
-import gc
 import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import log
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -142,20 +140,10 @@ def test_the_example_of_its_page_is_accepted() -> None:
 
 
 @pytest.fixture(scope="module")
-def service(model: ChurnModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The service as a worker has it, with a small model that needs no store, and with an inference log."""
+def service(model: ChurnModel, worker: Callable[..., Any]) -> Any:
     from bentos.churn.service import Churn
 
-    worker: Any = Churn  # the decorator made it a Service, which mypy does not see
-    folder = tmp_path_factory.mktemp("service")
-    (folder / "model.npz").write_bytes(model.to_bytes())
-    stored = SimpleNamespace(tag=SimpleNamespace(version="v1"), path_of=lambda name: str(folder / name))
-    with pytest.MonkeyPatch.context() as changed:
-        changed.setattr(worker.inner, "stored", stored)
-        changed.setenv("INFERENCE_LOG", f"file:{folder}/log")
-        changed.delenv("CACHE_REDIS_URL", raising=False)
-        yield worker.inner()
-    gc.unfreeze()
+    return worker(Churn, **{"model.npz": model.to_bytes()})
 
 
 def ask(service: Any, **changed: Any) -> Prediction:
@@ -215,13 +203,11 @@ def test_customers_and_answers_are_counted(service: Any) -> None:
     assert count("churn_model_info", version="v1") == 1
 
 
-def test_the_inference_log_holds_answers_and_no_customer(
-    service: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_the_inference_log_holds_answers_and_no_customer(service: Any, log: Path) -> None:
     found = ask(service, estimated_salary=54321.25)
     service._log.flush()
 
-    (file,) = tmp_path_factory.getbasetemp().glob("service*/log/churn-*.jsonl")
+    (file,) = log.iterdir()
     line = json.loads(file.read_text().splitlines()[-1])
     assert line["output"]["probability"] == found.probability
     assert line["version"] == "v1"

@@ -1,16 +1,14 @@
 """The forecast service: what it refuses, what it answers, when it is for, what is inside its Bento, and over HTTP."""
 
 import ast
-import gc
 import json
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, get_args
 
 import httpx
@@ -140,19 +138,10 @@ def test_forecasts_are_dated_after_the_values(start: str, frequency: Any, count:
 
 
 @pytest.fixture(scope="module")
-def service(model: ForecastModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from bentos.forecast import service as module
+def service(model: ForecastModel, worker: Callable[..., Any]) -> Any:
+    from bentos.forecast.service import Forecast
 
-    made: Any = module.Forecast  # the decorator made it a Service; `inner` is the class
-    folder = tmp_path_factory.mktemp("service")
-    (folder / "model.json").write_bytes(model.to_bytes())
-    stored = SimpleNamespace(tag=SimpleNamespace(version="v1"), path_of=lambda name: str(folder / name))
-    with pytest.MonkeyPatch.context() as changed:
-        changed.setattr(made.inner, "stored", stored)
-        changed.setenv("INFERENCE_LOG", f"file:{folder}/log")
-        changed.delenv("CACHE_REDIS_URL", raising=False)
-        yield made.inner()
-    gc.unfreeze()
+    return worker(Forecast, **{"model.json": model.to_bytes()})
 
 
 def ask(service: Any, **changed: Any) -> Prediction:
@@ -248,13 +237,11 @@ def test_series_and_forecasts_are_counted(service: Any) -> None:
     assert count("forecast_model_info", version="v1") == 1
 
 
-def test_the_inference_log_holds_the_points_and_not_the_series(
-    service: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_the_inference_log_holds_the_points_and_not_the_series(service: Any, log: Path) -> None:
     found = ask(service, values=[54321.25, 1, 2, 3, 4, 5, 6, 7])
     service._log.flush()
 
-    (file,) = tmp_path_factory.getbasetemp().glob("service*/log/forecast-*.jsonl")
+    (file,) = log.iterdir()
     line = json.loads(file.read_text().splitlines()[-1])
     assert line["output"]["points"] == found.points
     assert line["version"] == "v1"
@@ -281,11 +268,7 @@ def test_a_file_is_forecast_offline_and_bad_rows_are_put_aside(model: ForecastMo
         return [answer(model, row, version="v1") for row in rows]
 
     (tmp_path / "in.csv").write_text(
-        "values,horizon,frequency,levels\n"
-        "1 2 3 4 null 6 7 8,3,yearly,0.5 0.9\n"
-        "1 2 x,3,,\n"
-        "1 2 3,many,,\n"
-        "4 4 4.5,1,,\n"
+        "values,horizon,frequency,levels\n1 2 3 4 null 6 7 8,3,yearly,0.5 0.9\n1 2 x,3,,\n1 2 3,many,,\n4 4 4.5,1,,\n"
     )
     job: Job[PredictRequest] = Job(row=PredictRequest, load=lambda: ("v1", answers), rows=offline.rows)
 

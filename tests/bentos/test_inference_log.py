@@ -119,7 +119,8 @@ def test_records_keep_their_order_and_those_that_wait_are_written_together(log: 
 
 
 def test_an_output_that_is_no_json_is_lost_alone(log: InferenceLog, sink: Memory, drops: Drops) -> None:
-    for number, output in enumerate([{"a": 1}, {"a": object()}, {"a": 2}]):
+    outputs: list[dict[str, object]] = [{"a": 1}, {"a": object()}, {"a": 2}]
+    for number, output in enumerate(outputs):
         note(log, number, **output)
     log.flush()
 
@@ -182,7 +183,11 @@ def test_a_counter_that_fails_does_not_end_the_log(sink: Memory) -> None:
 
 
 def test_many_threads_may_note(log: InferenceLog, sink: Memory) -> None:
-    threads = [threading.Thread(target=lambda: [note(log, number) for number in range(200)]) for _ in range(8)]
+    def note_many() -> None:
+        for number in range(200):
+            note(log, number)
+
+    threads = [threading.Thread(target=note_many) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -247,9 +252,7 @@ def test_a_file_of_the_process_gets_lines(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / f"new/folder/prices-{os.getpid()}.jsonl").exists()
 
 
-def test_a_folder_that_was_deleted_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: Drops
-) -> None:
+def test_a_folder_that_was_deleted_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: Drops) -> None:
     log = to_files(tmp_path / "folder", monkeypatch, drops)
     (tmp_path / "folder").rmdir()
     note(log)
@@ -294,17 +297,15 @@ def test_a_folder_that_cannot_be_made_is_told_at_the_start(
 ) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(SystemExit, match="cannot write to .*file/folder: Not a directory"):
+    with pytest.raises(SystemExit, match=r"cannot write to .*file/folder: Not a directory"):
         to_files(tmp_path / "file/folder", monkeypatch, drops)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_told_at_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: Drops
-) -> None:
+def test_a_read_only_folder_is_told_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: Drops) -> None:
     tmp_path.chmod(0o500)
 
-    with pytest.raises(SystemExit, match="cannot write to .*: Permission denied"):
+    with pytest.raises(SystemExit, match=r"cannot write to .*: Permission denied"):
         to_files(tmp_path, monkeypatch, drops)
 
 

@@ -3,9 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -20,8 +19,8 @@ from bentos.recommend.schema import (
     MAX_K,
     MAX_LIKED,
     MAX_REQUESTS,
-    RecommendBatchRequest,
     Recommendations,
+    RecommendBatchRequest,
     RecommendRequest,
 )
 from models.recommend import NEIGHBOURS, Parameters, Ratings, RecommendModel, fit
@@ -108,18 +107,10 @@ def test_as_many_similar_items_are_kept_as_can_be_asked_for() -> None:
 
 
 @pytest.fixture(scope="module")
-def service(model: RecommendModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "model.npz").write_bytes(model.to_bytes())
+def service(model: RecommendModel, worker: Callable[..., Any]) -> Any:
     from bentos.recommend.service import Recommend
 
-    recommend: Any = Recommend  # the decorator made it a Service
-    stored = SimpleNamespace(tag=SimpleNamespace(version="v1"), path_of=lambda name: str(folder / name))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("CACHE_REDIS_URL", raising=False)
-        patch.setenv("INFERENCE_LOG", f"file:{folder / 'log'}")
-        patch.setattr(recommend.inner, "stored", stored)
-        yield recommend.inner()
+    return worker(Recommend, **{"model.npz": model.to_bytes()})
 
 
 def predict(service: Any, **fields: Any) -> Recommendations:
@@ -169,15 +160,15 @@ def test_a_batch_is_answered_in_order_and_as_single_requests_are(service: Any) -
     assert found == [predict(service, **body) for body in bodies]
 
 
-def test_answers_are_logged_without_who_asked(service: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_answers_are_logged_without_who_asked(service: Any, log: Path) -> None:
     predict(service, user_id="somebody-private")
     service._log.flush()
 
-    (log,) = tmp_path_factory.getbasetemp().glob("model*/log/recommend-*.jsonl")
-    record = json.loads(log.read_text().splitlines()[-1])
+    (file,) = log.iterdir()
+    record = json.loads(file.read_text().splitlines()[-1])
     assert record["output"]["cold_start"] is True
     assert record["version"] == "v1"
-    assert "somebody-private" not in log.read_text()
+    assert "somebody-private" not in file.read_text()
 
 
 def similar(service: Any, path: str) -> httpx.Response:

@@ -3,14 +3,12 @@
 import ast
 import asyncio
 import csv
-import gc
 import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -110,20 +108,10 @@ def test_the_example_of_its_page_is_accepted() -> None:
 
 
 @pytest.fixture(scope="module")
-def service(model: TelecomPlanModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The service as a worker has it, with a small model that needs no store."""
+def service(model: TelecomPlanModel, worker: Callable[..., Any]) -> Any:
     from bentos.telecom_plan.service import TelecomPlan
 
-    worker: Any = TelecomPlan  # the decorator made it a Service, which mypy does not see
-    folder = tmp_path_factory.mktemp("service")
-    (folder / "model.npz").write_bytes(model.to_bytes())
-    stored = SimpleNamespace(tag=SimpleNamespace(version="v1"), path_of=lambda name: str(folder / name))
-    with pytest.MonkeyPatch.context() as changed:
-        changed.setattr(worker.inner, "stored", stored)
-        changed.delenv("INFERENCE_LOG", raising=False)
-        changed.delenv("CACHE_REDIS_URL", raising=False)
-        yield worker.inner()
-    gc.unfreeze()
+    return worker(TelecomPlan, **{"model.npz": model.to_bytes()})
 
 
 def ask(service: Any, **changed: Any) -> Prediction:
