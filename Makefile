@@ -4,7 +4,7 @@ RUN := $(UV) run --frozen
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo train serve test check unit down clean conformance bench-demo bench-serve bench-report bench-images bench-gate \
-  bench-train bench-m3
+  bench-train bench-m3 bench-shop
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ bench-train: setup  ## train every model, and publish its scores (DATA=folder of
 
 bench-m3: setup  ## forecasts of all 3,003 series of the M3 competition; may be interrupted
 	$(RUN) python -m benchmarks.forecast $(ARGS)
+
+bench-shop: setup  ## how fast each service of the shop answers, beside `bentoml serve`; 5 minutes (NAMES="churn blur")
+	$(RUN) python -m benchmarks.shop $(NAMES)
 
 bench-images: setup  ## size of an image, seconds to make it again after a training (podman, root)
 	$(RUN) python -m benchmarks.images

@@ -1,5 +1,7 @@
 """make bench-train: what every bundle of the shop reaches on held-out data, beside its naive baseline and its goals.
 
+On the built-in data, and with DATA on the full sets too. Each bundle's page gets its table.
+
 `report` trains nothing: it compares the figures in the working folder with the committed ones, in Markdown, for a pull
 request.
 """
@@ -14,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import page
 from benchmarks.rows import RESULTS, Row, publish
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,6 +24,7 @@ FILE = RESULTS / "train.json"
 SECONDS = "s"  # the unit of what differs from run to run, and is not compared
 
 Rows = Mapping[str, Row]
+Reports = Mapping[str, Any]  # of a training, by bundle
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,11 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         now = _rows(FILE.read_text()) if FILE.is_file() else {}
         print(markdown(_committed(options.against), now, against=options.against))
         return 0
-    code, reports = _train(options.data)
-    if code == 0:
-        data = f" DATA={options.data}" if options.data else ""
-        publish("train", list(rows(reports)), command=f"make bench-train{data}")
-    return code
+    trained: list[Reports] = []
+    for data in [None, options.data] if options.data else [None]:
+        code, reports = _train(data)
+        if code:
+            return code
+        trained.append(reports)
+    suffix = f" DATA={options.data}" if options.data else ""
+    publish("train", [row for reports in trained for row in rows(reports)], command=f"make bench-train{suffix}")
+    for bundle in trained[0]:
+        page.write("scores", table(bundle, trained), page.DOCS / "services" / f"{bundle}.md")
+    return 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -47,7 +57,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _train(data: Path | None) -> tuple[int, Mapping[str, Any]]:
+def _train(data: Path | None) -> tuple[int, Reports]:
     """Exit code and reports of `python -m training`, with stores of its own: a measurement leaves no models behind."""
     argv = [sys.executable, "-m", "training", "--json", *(["--data", str(data.resolve())] if data else [])]
     with tempfile.TemporaryDirectory(prefix="noren-bench-") as folder:
@@ -58,7 +68,7 @@ def _train(data: Path | None) -> tuple[int, Mapping[str, Any]]:
     return done.returncode, json.loads(done.stdout)["trained"] if done.returncode == 0 else {}
 
 
-def rows(reports: Mapping[str, Any]) -> Iterator[Row]:
+def rows(reports: Reports) -> Iterator[Row]:
     """One row for each metric, its naive baseline, and the time that training took."""
     for bundle, report in reports.items():
         where = f"{bundle} on {report['data']['name']}"
@@ -68,6 +78,23 @@ def rows(reports: Mapping[str, Any]) -> Iterator[Row]:
             if (naive := report["baseline"].get(metric)) is not None:
                 yield Row(name=f"{where}: {metric}, naive baseline", value=round(naive, 6), unit="")
         yield Row(name=f"{where}: training", value=report["seconds"], unit=SECONDS)
+
+
+def table(bundle: str, trained: Sequence[Reports]) -> str:
+    """What a bundle's page says of it: a table for each data set, a line for each metric."""
+    found = {reports[bundle]["data"]["name"]: reports[bundle] for reports in trained}
+    return "\n\n".join("\n".join(_scores(report)) for report in found.values())
+
+
+def _scores(report: Mapping[str, Any]) -> Iterator[str]:
+    data, goals = report["data"], {goal["metric"]: goal for goal in report["goals"]}
+    yield f"| {data['name']}: {data['train']:,} + {data['test']:,} rows | score | naive baseline | to beat | |"
+    yield "|---|---:|---:|---|---|"
+    for metric, value in report["metrics"].items():
+        naive, goal = report["baseline"].get(metric), goals.get(metric)
+        baseline, wanted = "" if naive is None else f"{naive:.4g}", goal["goal"] if goal else ""
+        verdict = "" if goal is None else "reached" if goal["met"] else "**missed**"
+        yield f"| {metric} | {value:.4g} | {baseline} | {wanted} | {verdict} |"
 
 
 def markdown(before: Rows, now: Rows, *, against: str) -> str:

@@ -14,7 +14,7 @@ REPORT: dict[str, Any] = {
     "metrics": {"auc": 0.87654321, "rmse": 3754.2},
     "baseline": {"auc": 0.5},
     "goals": [{"metric": "rmse", "goal": "<= 4000", "met": True}],
-    "data": {"name": "teas"},
+    "data": {"name": "teas", "train": 8000, "test": 2000},
     "seconds": 12.3,
 }
 
@@ -105,6 +105,21 @@ def test_the_report_compares_the_working_folder_with_a_commit(
     assert "No figures are committed at nosuch." in capsys.readouterr().out
 
 
+def test_the_page_of_a_bundle_has_a_table_for_each_data_set() -> None:
+    full = REPORT | {"data": {"name": "all teas", "train": 1, "test": 2}}
+
+    assert train.table("tea", [{"tea": REPORT}, {"tea": full}, {"tea": full}]).split("\n\n") == [
+        "| teas: 8,000 + 2,000 rows | score | naive baseline | to beat | |\n"
+        "|---|---:|---:|---|---|\n"
+        "| auc | 0.8765 | 0.5 |  |  |\n"
+        "| rmse | 3754 |  | <= 4000 | reached |",
+        "| all teas: 1 + 2 rows | score | naive baseline | to beat | |\n"
+        "|---|---:|---:|---|---|\n"
+        "| auc | 0.8765 | 0.5 |  |  |\n"
+        "| rmse | 3754 |  | <= 4000 | reached |",
+    ]
+
+
 def test_a_training_that_fails_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     published: list[object] = []
     monkeypatch.setattr(train, "_train", lambda _: (1, {}))
@@ -117,7 +132,7 @@ def test_a_training_that_fails_publishes_nothing(monkeypatch: pytest.MonkeyPatch
 def test_what_is_published_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[str] = []
     monkeypatch.setattr(train, "_train", lambda _: (0, {"tea": REPORT}))
-    monkeypatch.setattr(train, "publish", lambda _, rows, *, command: commands.append(command))
+    monkeypatch.setattr(train, "publish", lambda _, rows, *, command: commands.append(f"{command}: {len(rows)}"))
 
     assert train.main([]) == train.main(["--data", "../shared/data"]) == 0
-    assert commands == ["make bench-train", "make bench-train DATA=../shared/data"]
+    assert commands == ["make bench-train: 4", "make bench-train DATA=../shared/data: 8"]
