@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
+from benchmarks import page
 from benchmarks.forecast.ledger import Ledger
 from benchmarks.forecast.peers import Peer, holt_winters
 from benchmarks.forecast.studies import complete, on_all_cores
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     if len(data.tasks) == series.M3_SERIES:
         publish("m3", rows, command=COMMAND)
+        page.write("m3", page.figures(rows), page.DOCS / "services/forecast.md")
     else:
         show(f"{len(data.tasks):,} series, not those of M3: not published", rows)
     return 0
