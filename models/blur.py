@@ -26,8 +26,9 @@ LONG_SIDE = 600  # pixels; CERTH's features, too, come from images of 600 x 400
 LAPLACIAN = ("laplacian_variance", "laplacian_max")
 MEASURES = (*LAPLACIAN, "laplacian_variance_half", "tenengrad", "contrast", "reblur")
 
+_GRAIN = 1.0  # pixels, the standard deviation of what smooths it
 _FLOOR = 1e-6  # an image of one colour measures 0, which has no logarithm; photos measure 1e-4 and more
-_FORMAT = 1  # of to_bytes(); raise it when what is stored, or what a measure means, changes
+_FORMAT = 2  # of to_bytes(); raise it when what is stored, or what a measure means, changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ class BlurModel:
 
     def sharpness(self, rows: Floats) -> Floats:
         """Log-odds of being sharp, of n rows of this model's measures [n, F]: [n]."""
-        found: Floats = _logarithms(rows) @ np.array(self.weights) + self.intercept
+        found: Floats = logarithms(rows) @ np.array(self.weights) + self.intercept
         return found
 
     def to_bytes(self) -> bytes:
@@ -146,7 +147,7 @@ def measure(grey: Grey) -> dict[str, float]:
     contrast                 variance of the light itself: fog and dusk are no blur
     reblur                   see _reblur
     """
-    light = grey.astype(np.float32) / 255
+    light: npt.NDArray[np.float32] = grey.astype(np.float32) / np.float32(255)
     laplacian = cv2.Laplacian(light, cv2.CV_32F)
     half = cv2.Laplacian(cv2.resize(light, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), cv2.CV_32F)
     across, down = cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)
@@ -168,11 +169,11 @@ def fit(rows: Floats, blurred: Truths, parameters: Parameters) -> BlurModel:
     # Imported here: serving imports this module and has no scikit-learn.
     from sklearn.linear_model import LogisticRegression
 
-    logarithms = _logarithms(rows)
-    centre, spread = logarithms.mean(axis=0), logarithms.std(axis=0)
+    logs = logarithms(rows)
+    centre, spread = logs.mean(axis=0), logs.std(axis=0)
     spread[spread == 0] = 1
     regression = LogisticRegression(C=parameters.C, max_iter=1_000)
-    regression.fit((logarithms - centre) / spread, ~blurred)
+    regression.fit((logs - centre) / spread, ~blurred)
     weights: Floats = regression.coef_[0] / spread
     model = BlurModel(
         measures=parameters.measures,
@@ -208,14 +209,15 @@ def evaluate(sharpness: Floats, verdicts: Truths, blurred: Truths) -> Metrics:
     )
 
 
+def logarithms(rows: Floats) -> Floats:
+    """Of measures; those of an image of one colour, which are 0, count as a very small one."""
+    return np.log(np.maximum(rows, _FLOOR))
+
+
 def _see_known(measures: Sequence[str]) -> None:
     if not measures or set(measures) - set(MEASURES) or len(set(measures)) < len(measures):
         known, given = ", ".join(MEASURES), ", ".join(measures) or "none"
         raise ValueError(f"measures must be some of {known}, each once, not {given}")
-
-
-def _logarithms(rows: Floats) -> Floats:
-    return np.log(np.maximum(rows, _FLOOR))
 
 
 def _variance(values: npt.NDArray[Any]) -> float:
@@ -224,8 +226,10 @@ def _variance(values: npt.NDArray[Any]) -> float:
 
 def _reblur(light: npt.NDArray[np.float32]) -> float:
     """Share of the differences between neighbours that a further blur takes away (Crete et al. 2007): little is left
-    to take where it was blurred before. Of the two directions the one with less, because motion blurs only one.
+    to take where it was blurred before. Of the two directions the one with less, because motion blurs only one. Grain
+    is smoothed first, which a blurred photo may have, too, and which any blur takes away.
     """
+    light = np.asarray(cv2.GaussianBlur(light, (0, 0), _GRAIN), dtype=np.float32)
     shares = []
     for axis, box in ((0, (1, 9)), (1, (9, 1))):  # OpenCV wants the width first
         before = np.abs(np.diff(light, axis=axis))

@@ -37,18 +37,18 @@ class Parameters:
 
     trees: int
     depth: int
-    learning_rate: float = 0.05
-    min_leaf: int = 20
+    learning_rate: float = 0.03
+    min_leaf: int = 10
     l2: float = 1.0
-    columns: float = 0.6
+    columns: float = 0.3
 
 
 def grid(*, trees: int | None = None, depth: int | None = None) -> list[Parameters]:
     """What cross-validation chooses among; what is given is fixed."""
     return [
         Parameters(trees=count, depth=questions)
-        for questions in ([depth] if depth else (2, 3, 4))
-        for count in ([trees] if trees else (80, 160, 320))
+        for questions in ([depth] if depth else (2, 3, 4, 5))
+        for count in ([trees] if trees else (160, 320, 480))
     ]
 
 

@@ -53,7 +53,7 @@ class Settings:
         if len(self.weights) != len(CANDIDATES) or not (min(self.weights) >= 0 and 0 < sum(self.weights) < np.inf):
             raise ValueError(f"weights must be {len(CANDIDATES)} numbers from 0 on, not all 0, not {self.weights}")
         rising = all(a <= b for a, b in zip(self.quantiles, self.quantiles[1:], strict=False))
-        if len(self.quantiles) != len(LEVELS) or not (rising and 0 < self.quantiles[0] and self.quantiles[-1] < np.inf):
+        if len(self.quantiles) != len(LEVELS) or not (rising and self.quantiles[0] > 0 and self.quantiles[-1] < np.inf):
             raise ValueError(f"quantiles must be {len(LEVELS)} positive, rising numbers, not {self.quantiles}")
         if not (0 <= self.power < np.inf and 0 <= self.growth < np.inf):
             raise ValueError(f"power and growth must be numbers from 0 on, not {self.power} and {self.growth}")

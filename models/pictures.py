@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+
 # WebP is named, because Image.open would else import every plugin there is to find it.
 from PIL import Image, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
@@ -62,7 +63,7 @@ def read(data: bytes, *, long_side: int) -> Picture:
         raise PictureError("image_type", "this is no JPEG, PNG or WebP image, or its head is damaged") from None
     except Image.DecompressionBombError:
         raise PictureError("image_size", "the image has far too many pixels") from None
-    except Exception as error:  # noqa: BLE001 - whatever a decoder raises, it is the file that is wrong
+    except Exception as error:  # whatever a decoder raises, it is the file that is wrong
         raise PictureError("image_damaged", "the image is damaged or cut off") from error
 
 

@@ -202,7 +202,8 @@ def _paths(adjusted: Floats, horizon: int) -> Floats:
         theta(scaled, done, horizon, dynamic=False, share=(0.5, 0.5)),
         theta(scaled, done, horizon, dynamic=True, share=(0.0, 1.0)),
     ]
-    return adjusted[0] + step * np.stack(found)
+    points: Floats = adjusted[0] + step * np.stack(found)
+    return points
 
 
 def mean_step(values: Floats) -> float:

@@ -28,9 +28,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-_FORMAT = 2  # of to_bytes(); raise it when the stored arrays change
-_CELLS = 250_000  # rows x conditions handled at a time: 2 MB of floats for each of a few arrays
-_WALKERS = 50_000  # rows x trees that walk at a time: what they touch stays in the cache of the processor
+_FORMAT = 3  # of to_bytes(); raise it when the stored arrays change
+_CELLS = 50_000  # rows x conditions handled at a time: what they touch stays in the cache of the processor
+_WALKERS = 50_000  # rows x trees that walk at a time: likewise
 _STEPS = 3  # that are taken before those that have arrived are sorted out
 _NODES = "nodes_"  # what the names of their arrays begin with in an archive
 _LOWEST, _HIGHEST = np.finfo(np.float64).min, np.finfo(np.float64).max
@@ -97,12 +97,12 @@ class Trees:
     """L leaves with up to D conditions each, on rows of F numbers; unused conditions hold always, with w = 1.
 
     value      [L] what a leaf adds
-    feature    [L, D] column of the row
-    above, upto  [L, D] the condition is above < x <= upto ...
-    missing    [L, D] ... or x is NaN and this is true
-    allowed    [L, D] number of a row of `categories`, or -1: no condition of this kind
+    feature    [D, L] column of the row
+    above, upto  [D, L] the condition is above < x <= upto ...
+    missing    [D, L] ... or x is NaN and this is true
+    allowed    [D, L] number of a row of `categories`, or -1: no condition of this kind
     categories [C, K] whether the category 0 .. K-1 is allowed; a number that is none of these counts as missing
-    share      [L, D] w above
+    share      [D, L] w above
     nodes      where the leaves hang
     start      what all rows begin with
     """
@@ -133,7 +133,7 @@ class Trees:
     @property
     def expected(self) -> float:
         """The mean score over the training rows, as the trees saw them."""
-        return self.start + float(self.value @ self.share.prod(axis=1))
+        return self.start + float(self.value @ self.share.prod(axis=0))
 
     def _checked(self, rows: Floats) -> Floats:
         rows = np.asarray(rows, dtype=np.float64)
@@ -142,28 +142,29 @@ class Trees:
         return rows
 
     def _holds(self, rows: Floats) -> npt.NDArray[np.bool_]:
-        """[n, L, D]: whether each condition holds."""
+        """[n, D, L]: whether each condition holds."""
         x = np.maximum(rows, _LOWEST)[:, self.feature]  # even -inf lies above "no lower bound", which is -inf
-        holds = (x > self.above) & (x <= self.upto)
+        holds = (x > self.above) & (x <= self.upto) | np.isnan(x) & self.missing
         if self.categories.size:
-            leaf, place = np.nonzero(self.allowed >= 0)
-            holds[:, leaf, place] = self._permits(x[:, leaf, place], leaf, place)
-        return np.where(np.isnan(x), self.missing, holds)
+            place, leaf = np.nonzero(self.allowed >= 0)
+            holds[:, place, leaf] = self._permits(x[:, place, leaf], place, leaf)
+        return holds
 
-    def _permits(self, x: Floats, leaf: npt.NDArray[np.intp], place: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    def _permits(self, x: Floats, place: npt.NDArray[np.intp], leaf: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """[n, m]: whether the categories x are among those that m conditions allow."""
         known = self.categories.shape[1]
         number = np.where((x >= 0) & (x < known), x, 0).astype(np.intp)
-        return np.where(number == x, self.categories[self.allowed[leaf, place], number], self.missing[leaf, place])
+        return np.where(number == x, self.categories[self.allowed[place, leaf], number], self.missing[place, leaf])
 
     def _explained(self, rows: Floats) -> Floats:
         holds = self._holds(rows).astype(np.float64)
-        nodes, weights = _quadrature(self.feature.shape[1])
+        nodes, weights = _quadrature(len(self.feature))
         sums = np.zeros_like(holds)
         for t, weight in zip(nodes, weights, strict=True):
-            factors = t * holds + (1 - t) * self.share  # never 0: every share is above 0, and t below 1
-            sums += weight * factors.prod(axis=2, keepdims=True) / factors
-        added = self.value[:, None] * (holds - self.share) * sums
+            factors = t * holds
+            factors += (1 - t) * self.share  # never 0: every share is above 0, and t below 1
+            sums += np.divide(weight * factors.prod(axis=1, keepdims=True), factors, out=factors)
+        added = self.value * (holds - self.share) * sums
         return np.stack([np.bincount(self.feature.ravel(), one.ravel(), self.n_features) for one in added])
 
     def to_bytes(self) -> bytes:
@@ -343,14 +344,14 @@ def _bits(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
 def from_leaves(leaves: Sequence[_Leaf], *, nodes: Nodes, start: float, n_features: int) -> Trees:
     """Lay leaves out as arrays, in the order in which the nodes number them."""
     depth = max((len(conditions) for _, conditions in leaves), default=1) or 1
-    shape = (len(leaves), depth)
+    shape = (depth, len(leaves))
     feature, allowed = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
     above, upto, share = np.full(shape, -np.inf), np.full(shape, np.inf), np.ones(shape)
     missing = np.ones(shape, np.bool_)
     named: list[tuple[bool, npt.NDArray[np.bool_]]] = []
-    for row, (_, conditions) in enumerate(leaves):
-        for column, (place, condition) in enumerate(conditions.items()):
-            at = row, column
+    for leaf, (_, conditions) in enumerate(leaves):
+        for row, (place, condition) in enumerate(conditions.items()):
+            at = row, leaf
             feature[at], above[at], upto[at] = place, condition.above, condition.upto
             missing[at], share[at] = condition.missing, condition.share
             if condition.allowed is not None:

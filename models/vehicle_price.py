@@ -385,7 +385,8 @@ def folds(listings: Sequence[Listing], count: int) -> npt.NDArray[np.intp]:
     if len(numbers) < count:
         raise ValueError(f"{len(numbers)} different cars are too few for {count} folds")
     of_cars: npt.NDArray[np.intp] = np.random.default_rng(_SEED).permutation(np.arange(len(numbers)) % count)
-    return of_cars[np.array(cars)]
+    found: npt.NDArray[np.intp] = of_cars[np.array(cars)]
+    return found
 
 
 def errors(priced: Sequence[float] | Floats, asked: Sequence[float] | Floats) -> Errors:

@@ -16,9 +16,9 @@ import typer
 from models import blur
 from models.blur import BlurModel, Metrics, Parameters
 from models.probability import Floats, Truths
-from training import photos, tables, trainer
+from training import blur_families, photos, tables, trainer
 from training.datasets import DataError
-from training.trainer import Candidate, Data, DataOption, ForceOption, Goal, JsonOption, OutOption
+from training.trainer import Candidate, Data, DataOption, ForceOption, Goal, JsonOption, OutOption, Session
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -79,6 +79,7 @@ def main(
         str | None, typer.Option(help="Which measures to use, with commas. [default: all that the data have]")
     ] = None,
     c: Annotated[float, typer.Option("--C", help="Inverse strength of the L2 penalty.")] = DEFAULTS.C,
+    compare: Annotated[bool, typer.Option(help="Also tell what models of other kinds reach; takes a minute.")] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,6 +95,8 @@ def main(
         if set(parameters.measures) > set(blur.LAPLACIAN):
             plain = cross_validated(samples, Parameters(measures=blur.LAPLACIAN, C=c))
             run.tell(f"with {' and '.join(blur.LAPLACIAN)} alone: accuracy {plain.accuracy:.3f}, auc {plain.auc:.3f}")
+        if compare:
+            _compare(run, samples, parameters)
         with run.step("fit on all"):
             model = _fit(samples, parameters)
         with run.step("judge three photos it has not seen"):
@@ -173,6 +176,17 @@ def folds(samples: Samples) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray
 
     splitter = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=SEED)
     yield from splitter.split(samples.rows, samples.blurred, samples.groups)
+
+
+def _compare(run: Session, samples: Samples, parameters: Parameters) -> None:
+    rows = blur.logarithms(samples.columns(parameters.measures))
+    with run.step("cross-validate other kinds of models"):
+        found = list(blur_families.compared(rows, samples.blurred, list(folds(samples))))
+    for name, reached in found:
+        run.tell(
+            f"{name}: auc {reached.auc:.3f}, accuracy {reached.accuracy:.3f}, "
+            f"at most {reached.hindsight:.3f} with a cut chosen in hindsight"
+        )
 
 
 def _fit(samples: Samples, parameters: Parameters) -> BlurModel:

@@ -240,7 +240,7 @@ def _data(folder: Path, ratings: "pd.DataFrame", films: "pd.DataFrame") -> Ratin
         )
     is_movielens = (len(ratings), len(users), len(items)) == (100_000, 943, 1_682)
     return RatingData(
-        name=NAME if is_movielens else folder.name,
+        name=NAME if is_movielens else "ratings",
         ratings=Ratings(
             users=users, items=items, user=_positions(ratings["user"], users), item=_positions(ratings["item"], items)
         ),

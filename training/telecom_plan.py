@@ -23,11 +23,12 @@ FILE = "users_behavior.csv"
 ORIGINAL = "users_behavior"
 ORIGINAL_ROWS = 3_214
 FIELDS = ("calls", "minutes", "messages", "mb_used")
-# Of the original data: what others reached on the same split, and what we ask for besides (docs/services).
+# Of the original data: what others reached on the same split, and what we ask for besides (docs/services). Debiased,
+# because the plain calibration error of exact probabilities would be above 0.03 on so few rows, more often than not.
 GOALS = (
     Goal(metric="accuracy", value=0.815),
     Goal(metric="auc", value=0.844),
-    Goal(metric="calibration_error", value=0.03, at_least=False),
+    Goal(metric="calibration_error_debiased", value=0.03, at_least=False),
 )
 
 

@@ -1,9 +1,9 @@
 """What all training scripts do alike: show, compare, refuse, record and save.
 
-    with trainer.session("churn", options) as run:
-        with run.step("read and check the data"):
-            data = ...
-        run.finish(Candidate(...))
+with trainer.session("churn", options) as run:
+    with run.step("read and check the data"):
+        data = ...
+    run.finish(Candidate(...))
 """
 
 import json

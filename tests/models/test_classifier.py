@@ -106,7 +106,7 @@ def test_contributions_add_up_to_the_calibrated_log_odds(data: tuple[pd.DataFram
 
 
 def test_a_path_asks_no_more_questions_than_the_depth(fitted: Fitted) -> None:
-    assert fitted.classifier.trees.feature.shape[1] <= SMALL.depth
+    assert fitted.classifier.trees.feature.shape[0] <= SMALL.depth
 
 
 def test_the_setting_with_the_lowest_cross_validated_log_loss_is_taken(data: tuple[pd.DataFrame, Truths]) -> None:
@@ -184,6 +184,6 @@ def test_a_model_of_another_format_is_refused(fitted: Fitted, monkeypatch: pytes
 
 
 def test_what_is_given_is_not_searched() -> None:
-    assert len(grid()) == 9
+    assert len(grid()) == 12
     assert {parameters.depth for parameters in grid(depth=5)} == {5}
     assert grid(trees=30, depth=2) == [Parameters(trees=30, depth=2)]

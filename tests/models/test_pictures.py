@@ -226,7 +226,7 @@ def test_a_damaged_file_is_a_picture_or_is_refused(kind: str, at: float, byte: i
 
     try:
         picture = read(bytes(data), long_side=LONG)
-    except PictureError as refused:
-        assert refused.kind.startswith("image_")
-    else:
-        assert max(picture.grey.shape) <= LONG
+    except PictureError:
+        return  # anything else that is raised fails this test
+
+    assert max(picture.grey.shape) <= LONG

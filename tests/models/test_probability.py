@@ -8,6 +8,7 @@ from models.probability import (
     Truths,
     calibration_by_chance,
     calibration_error,
+    calibration_error_debiased,
     evaluate,
     logistic,
     platt,
@@ -31,7 +32,7 @@ def test_platt_finds_the_line_that_the_truths_were_drawn_by() -> None:
 
     line = platt(margins, drawn(logistic(0.5 * margins - 1.0)))
 
-    assert (line.slope, line.offset) == (pytest.approx(0.5, abs=0.05), pytest.approx(-1.0, abs=0.05))
+    assert [line.slope, line.offset] == pytest.approx([0.5, -1.0], abs=0.05)
 
 
 def test_platt_makes_overconfident_margins_calibrated() -> None:
@@ -92,6 +93,24 @@ def test_the_calibration_error_by_chance_is_that_of_exact_probabilities() -> Non
     seen = [calibration_error(probabilities, drawn(probabilities, seed=seed)) for seed in range(400)]
 
     assert calibration_by_chance(probabilities) == pytest.approx(np.mean(seen), rel=0.1)
+
+
+def test_the_debiased_calibration_error_is_that_of_the_probabilities_themselves_however_few_the_rows() -> None:
+    promised = np.random.default_rng(1).beta(1, 3, size=600)
+
+    exact, off = (
+        np.mean([calibration_error_debiased(promised, drawn(true, seed=seed)) ** 2 for seed in range(400)])
+        for true in (promised, promised + 0.1 * (promised < 0.5))
+    )
+
+    assert exact < 0.5 * calibration_by_chance(promised) ** 2  # not 0, as no estimate is below it
+    assert off == pytest.approx(0.1**2 * np.mean(promised < 0.5), rel=0.1)
+
+
+def test_the_debiased_calibration_error_as_worked_out_by_hand() -> None:
+    # one bin: half is promised and all come, which leaves nothing to chance; then half come
+    assert calibration_error_debiased(np.full(3, 0.5), np.array([True, True, True])) == pytest.approx(0.5)
+    assert calibration_error_debiased(np.full(2, 0.5), np.array([True, False])) == 0.0
 
 
 def test_the_same_probability_for_everybody_tells_nothing() -> None:

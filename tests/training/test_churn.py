@@ -54,12 +54,11 @@ def write(folder: Path, table: pd.DataFrame) -> Path:
 
 
 def train(folder: Path, *options: str, timeout: float = 180) -> "subprocess.CompletedProcess[str]":
-    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     own = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "training.churn", *options],
         cwd=folder,
-        env={**kept, **own},
+        env={**os.environ, **own},
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -46,9 +46,8 @@ def tastes() -> list[tuple[Any, ...]]:
 
 
 def environment(folder: Path, also: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     own = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True", "PYTHONPATH": str(ROOT)}
-    return {**kept, **own, **also}
+    return {**os.environ, **own, **also}
 
 
 def train(
@@ -116,7 +115,7 @@ def test_the_stored_model_knows_all_ratings_and_has_the_metrics_of_the_held_out_
     assert report["data"]["train"] + report["data"]["test"] == len(tastes())
 
 
-def test_a_model_no_better_than_popularity_is_refused_and_force_is_recorded(tmp_path: Path) -> None:
+def test_a_model_no_better_than_popularity_is_refused(tmp_path: Path) -> None:
     # Who has rated everything can be recommended only what they rated later: nothing is better than anything else.
     write(tmp_path / "data", [(user, item, 3) for user in range(8) for item in range(12)])
 
@@ -124,10 +123,6 @@ def test_a_model_no_better_than_popularity_is_refused_and_force_is_recorded(tmp_
     assert refused.returncode == 2
     assert "no better than none: ndcg_at_10 1, the naive baseline 1" in refused.stderr
     assert stored_models(tmp_path) == []
-
-    forced = train(tmp_path, "--data", "data", "--force", "--json")
-    assert forced.returncode == 0, forced.stderr
-    assert json.loads(forced.stdout)["forced"] is True
 
 
 @pytest.mark.parametrize(
@@ -198,7 +193,7 @@ def test_an_item_without_a_title_and_one_without_ratings_are_items_too(tmp_path:
 
     assert data.ratings.items == ("77", "1", "2", "3", "4", "5")
     assert data.titles["1"] == "Caf\u00e9 (1995)"
-    assert (data.name, len(data.ratings), data.ratings.users) == (tmp_path.name, 15, ("1", "2", "3"))
+    assert (data.name, len(data.ratings), data.ratings.users) == ("ratings", 15, ("1", "2", "3"))
 
 
 def test_a_catalogue_too_large_for_dense_matrices_is_refused_before_memory_is_taken(tmp_path: Path) -> None:

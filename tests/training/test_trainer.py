@@ -189,7 +189,7 @@ def test_a_score_that_is_no_number_is_refused_even_with_force(
     "changes", [{"decides": "rmse"}, {"goals": (Goal(metric="rmse", value=1),)}, {"metrics": {}}, {"baseline": {}}]
 )
 def test_a_candidate_has_all_scores_that_are_asked_for(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="a candidate without (auc|rmse)"):
+    with pytest.raises(ValueError, match=r"a candidate without (auc|rmse)"):
         replace(GOOD, **changes)
 
 

@@ -48,11 +48,10 @@ def adverts(count: int, *, slope: float = -0.1) -> list[str]:
 
 
 def train(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     home = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "training.vehicle_price", *options],
-        cwd=folder, env={**kept, **home}, capture_output=True, text=True, timeout=180, check=False,
+        cwd=folder, env={**os.environ, **home}, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
 
 
@@ -170,7 +169,7 @@ def test_the_published_split_has_its_published_size_and_share_of_twins() -> None
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("trained")
-    done = train(folder, "--json", "--out", "exported", "--max-trees", "200")
+    done = train(folder, "--json", "--out", "exported", "--max-trees", "80")
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return folder, report
@@ -203,18 +202,15 @@ def test_the_exported_model_prices_and_explains(trained: tuple[Path, dict[str, A
         assert model.base + sum(explained.values()) == pytest.approx(price.price)
 
 
-def test_a_model_that_is_no_better_than_the_mean_is_refused_unless_forced(tmp_path: Path) -> None:
+def test_a_model_that_is_no_better_than_the_mean_is_refused(tmp_path: Path) -> None:
     written(tmp_path, [*adverts(120), *adverts(120, slope=0.1)])  # what is learnt is wrong in the test part
 
     refused = train(tmp_path, "--data", ".", "--max-trees", "30")
-    forced = train(tmp_path, "--data", ".", "--max-trees", "30", "--force", "--json")
 
     assert refused.returncode == 2
     assert "no better than none" in refused.stderr
     assert "\n  fix: " in refused.stderr
-    assert forced.returncode == 0, forced.stderr
-    assert json.loads(forced.stdout)["forced"] is True
-    assert len(list((tmp_path / "bentoml/models/vehicle_price").glob("*/model.npz"))) == 1
+    assert not (tmp_path / "bentoml/models/vehicle_price").exists()
 
 
 @pytest.mark.parametrize(
