@@ -90,13 +90,12 @@ def _train(name: str, options: Sequence[str]) -> Mapping[str, Any]:
 
 def _table(reports: Mapping[str, Any]) -> Table:
     table = Table(title="Scores on held-out data", title_justify="left")
-    for column in ("bundle", "data", "metric", "value", "naive baseline", "to beat", ""):
-        table.add_column(column, justify="left" if column in ("bundle", "data", "metric") else "right")
+    for column in ("metric", "value", "naive", "to beat", ""):
+        table.add_column(column, justify="left" if column == "metric" else "right")
     for name, report in reports.items():
-        first = [name, report["data"]["name"]]
+        table.add_row(f"[bold]{name}[/] on {report['data']['name']}")
         for row in trainer.score_rows(report):
-            table.add_row(*first, *row)
-            first = ["", ""]
+            table.add_row(*row)
         table.add_section()
     return table
 
