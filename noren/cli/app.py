@@ -14,6 +14,7 @@ from noren.cli import (
     gate,
     history,
     logs,
+    new,
     prune,
     revisions,
     schema,
@@ -52,6 +53,7 @@ def _add(*verbs: tuple[str, object], panel: str) -> None:
 
 
 _add(("up", up.up), ("down", down.down), ("prune", prune.prune), panel="This machine")
+_add(("new", new.new), panel="From model to guests")
 # A training script has options of its own: what we do not know is passed on.
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
 app.command("train", rich_help_panel="From model to guests", context_settings=_PASSED_ON)(train.train)

@@ -140,6 +140,10 @@ class FencedGate:
         """See Gate."""
         return self._gate.look(name)
 
+    def busy(self) -> bool:
+        """See Gate."""
+        return self._gate.busy()
+
     def stop(self, name: str) -> None:
         """See Gate."""
         self._lead.require()

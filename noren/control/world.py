@@ -35,7 +35,9 @@ class World:
             found.setdefault(replica.revision.rpartition("-")[0], []).append(replica)
         return found
 
-    def observation(self, deployment: str, gate: GateState | Lost | Verdict = GateState.ABSENT) -> Observation:
+    def observation(
+        self, deployment: str, gate: GateState | Lost | Verdict = GateState.ABSENT, *, gate_busy: bool = False
+    ) -> Observation:
         """What `decide` may know of one deployment."""
         replicas = self.of(deployment)
         answering = Counter(r.revision for r in replicas if r.state is ReplicaState.READY)
@@ -53,6 +55,7 @@ class World:
             memory_bytes=_sums(replicas),
             spare_bytes=self.spare_bytes,
             gate=gate,
+            gate_busy=gate_busy,
         )
 
     def room(self, spare_ports: int | None = None) -> Room:

@@ -69,6 +69,8 @@ def _run_gate(rollout: Rollout, seen: Observation, attempt: int) -> Action:
     green, twin = rollout.green, rollout.twin
     if rollout.emergency:
         return RunGate(green, None, attempt)  # absolute limits decide
+    if green.gates.load.enabled and seen.gate_busy:
+        return Wait("another load test is running; two at once would measure each other")
     degraded = without_twin(rollout, seen)
     if twin is None or degraded:
         return RunGate(green, rollout.blue, attempt, degraded)

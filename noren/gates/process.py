@@ -61,6 +61,10 @@ class ProcessGate:
         self._release(folder)
         return Lost(_last_words(folder))
 
+    def busy(self) -> bool:
+        """See Gate."""
+        return bool(self.machine.processes(KIND))
+
     def stop(self, name: str) -> None:
         """See Gate."""
         folder = self._folder(name)

@@ -29,6 +29,7 @@ VERBS = [
     "up",
     "down",
     "frontdoor",
+    "new",
     "train",
     "build",
     "apply",
