@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import page
 from benchmarks.chaos import tables
 from benchmarks.chaos.house import House
 from benchmarks.chaos.kitchen import build
 from benchmarks.chaos.ledger import FILE, Ledger
 from benchmarks.chaos.scenes import SCENES, Scene, Skipped, Stage
 from benchmarks.rows import publish, show
-from benchmarks.serve import tables as pages
 
 COMMAND = "python -m benchmarks.chaos"
 
@@ -120,7 +120,7 @@ def _report(ledger: Ledger, skipped: dict[str, str], *, short: bool) -> int:
     elif not short:
         found.append(tables.total(outcomes))
         publish("chaos", found, command=COMMAND)
-        pages.write(tables.SECTION, tables.markdown(played), tables.PAGE)
+        page.write(tables.SECTION, tables.markdown(played), tables.PAGE)
     broken = [row for row in found if not row.holds]
     if broken:
         show("goals that are missed", broken)
