@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-IMDB = ROOT.parent / "shared" / "data" / "imdb"
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -211,14 +210,3 @@ def test_texts_without_any_frequent_term_are_refused(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "cannot be fitted" in done.stderr
-
-
-@pytest.mark.e2e
-@pytest.mark.skipif(not IMDB.is_dir(), reason=f"the IMDb reviews are not at {IMDB}")
-def test_imdb_reaches_the_goal(tmp_path: Path) -> None:
-    done = train(tmp_path, "--data", str(IMDB), "--json", timeout=300)
-
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads(done.stdout)["metrics"]
-    assert metrics["accuracy"] >= 0.905
-    assert metrics["auc"] >= 0.966
