@@ -3,7 +3,8 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 RUN := $(UV) run --frozen
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit down clean bench-demo bench-serve bench-report bench-images bench-gate conformance
+.PHONY: help setup demo train serve test check unit down clean conformance bench-demo bench-serve bench-report bench-images bench-gate \
+  bench-train bench-m3 bench-shop
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,6 +19,12 @@ setup: $(filter .uv/bin/uv,$(UV))  ## the project-local environment, with locked
 
 demo: setup  ## from training to a promoted, load-tested Bento (STOP=1 stops it afterwards; SERVER=bentoml)
 	@STOP=$(STOP) SERVER=$(SERVER) $(RUN) python -m demo
+
+train: setup  ## train every model of the shop (DATA=folder of the full data sets)
+	$(RUN) python -m training $(if $(DATA),--data $(DATA))
+
+serve: setup  ## all services of the shop behind one port, for development (ARGS="churn --port 8000")
+	$(RUN) python -m bentos $(ARGS)
 
 # Most tests wait for processes, so a few at a time fit on two cores; those of one file stay together.
 # The quiet ones measure, and run alone.
@@ -47,6 +54,15 @@ bench-serve: setup  ## noren-serve beside its peers: requests per second, CPU, l
 # ARGS="--list" and others: `python -m benchmarks.gate --help`.
 bench-gate: setup  ## how often the gate is right: slowdowns put into real services; 4 hours, may be interrupted
 	$(RUN) python -m benchmarks.gate $(ARGS)
+
+bench-train: setup  ## train every model, and publish its scores (DATA=folder of the full data sets)
+	$(RUN) python -m benchmarks.train $(if $(DATA),--data $(DATA))
+
+bench-m3: setup  ## forecasts of all 3,003 series of the M3 competition; may be interrupted
+	$(RUN) python -m benchmarks.forecast $(ARGS)
+
+bench-shop: setup  ## how fast each service of the shop answers, beside `bentoml serve`; 5 minutes (NAMES="churn blur")
+	$(RUN) python -m benchmarks.shop $(NAMES)
 
 bench-images: setup  ## size of an image, seconds to make it again after a training (podman, root)
 	$(RUN) python -m benchmarks.images

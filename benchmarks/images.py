@@ -1,4 +1,4 @@
-"""make bench-images: size of the sentiment image, and seconds to make it again after a training.
+"""make bench-images: size of each service's image, what is in it, and seconds to make one again after a training.
 
 Needs podman, and a base image that scripts/container-base can make (root, debootstrap). Where these are not, it says
 so and ends with 77.
@@ -12,11 +12,15 @@ import time
 from pathlib import Path
 from statistics import median
 
+from benchmarks import shop
 from benchmarks.rows import Row, publish
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = "localhost/noren-base:3.11"
 TRAININGS = 3
+TAG = "localhost/noren-bench:latest"
+ONLY_TRAINING = {"dvc", "locust", "matplotlib", "mlflow", "pandas", "scikit-learn", "scipy", "statsmodels"}
+PACKAGES = "from importlib.metadata import distributions; print(*(found.name.lower() for found in distributions()))"
 
 
 def main() -> int:
@@ -36,21 +40,37 @@ def main() -> int:
             Row(name="... again after a training", value=round(median(again), 1), unit="s", goal="<= 15"),
             Row(name="... the slowest of them", value=round(max(again), 1), unit="s"),
         ]
+        shop.train(list(shop.SHOP))
+        rows += [row for name in shop.SHOP for row in _image({**env, "BENTOML_HOME": str(shop.HOME)}, name)]
     publish("images", rows, command="make bench-images")
     return 0
+
+
+def _image(env: dict[str, str], name: str) -> list[Row]:
+    """Build it, and look inside."""
+    _build(env, name)
+    inside = set(_run(["podman", "run", "--rm", "--entrypoint", "python", TAG, "-c", PACKAGES], env).split())
+    return [
+        Row(name=f"size of the {name} image", value=_megabytes(env), unit="MB", goal="<= 500"),
+        Row(name="... packages that only training needs", value=len(inside & ONLY_TRAINING), unit="", goal="= 0"),
+    ]
 
 
 def _train_and_build(env: dict[str, str], *, c: str) -> float:
     """Seconds that `noren build sentiment --image` takes after a training, which is not counted."""
     _run([sys.executable, "-m", "training.sentiment", "--C", c, "--max-features", "20000"], env)
     began = time.monotonic()
-    image = ["--image", "--base", BASE, "--engine", "podman", "--tag", "localhost/noren-bench:latest"]
-    _run([sys.executable, "-m", "noren", "build", "sentiment", *image], env)
+    _build(env, "sentiment")
     return time.monotonic() - began
 
 
+def _build(env: dict[str, str], name: str) -> None:
+    image = ["--image", "--base", BASE, "--engine", "podman", "--tag", TAG]
+    _run([sys.executable, "-m", "noren", "build", name, *image], env)
+
+
 def _megabytes(env: dict[str, str]) -> float:
-    argv = ["podman", "image", "inspect", "--format", "{{.Size}}", "localhost/noren-bench:latest"]
+    argv = ["podman", "image", "inspect", "--format", "{{.Size}}", TAG]
     return round(int(_run(argv, env)) / 1e6, 1)
 
 

@@ -14,7 +14,7 @@ class SentimentPyfunc(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the one artifact."""
-        self._model = SentimentModel.from_bytes(Path(context.artifacts["model"]).read_bytes())
+        self._model = SentimentModel.from_bytes(Path(context.artifacts["model.npz"]).read_bytes())
 
     def predict(self, context: PythonModelContext, model_input: list[str], params: Any = None) -> list[float]:  # noqa: ARG002
         """Score the texts."""

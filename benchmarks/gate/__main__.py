@@ -11,13 +11,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from benchmarks import page
 from benchmarks.gate import duets, ramp, tables
 from benchmarks.gate.ledger import FILE, Ledger
 from benchmarks.gate.plan import minutes_left, overview
 from benchmarks.gate.scenarios import EXPERIMENTS, Experiment, Ramp
 from benchmarks.gate.serving import Placement, placement
 from benchmarks.rows import publish, show
-from benchmarks.serve import tables as pages
 from benchmarks.serve import training
 
 COMMAND = "make bench-gate"
@@ -91,7 +91,7 @@ def _report(ledger: Ledger) -> None:
     missing = [(e, runs) for e, runs in found if not ledger.complete(e)]
     if complete:
         publish("gate", [row for e, runs in complete for row in tables.rows(e, runs)], command=COMMAND)
-        pages.write(tables.SECTION, tables.markdown(complete), tables.PAGE)
+        page.write(tables.SECTION, tables.markdown(complete), tables.PAGE)
     if begun := [row for e, runs in missing for row in tables.rows(e, runs)]:
         show("not published: not all of their runs are there", begun)
     for experiment, runs in missing:

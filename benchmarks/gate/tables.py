@@ -9,9 +9,9 @@ import numpy as np
 from benchmarks.gate import ramp
 from benchmarks.gate.ledger import Run
 from benchmarks.gate.scenarios import Experiment, Ramp, Scenario
+from benchmarks.page import figures
 from benchmarks.rows import Row, machine
 from benchmarks.serve.environments import ROOT
-from benchmarks.serve.tables import figures
 
 PAGE = ROOT / "docs" / "gate.md"
 SECTION = "bench-gate"

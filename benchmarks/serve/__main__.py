@@ -15,6 +15,7 @@ import psutil
 from rich.console import Console
 from rich.markup import escape
 
+from benchmarks import page
 from benchmarks.rows import RESULTS, Row, publish, show
 from benchmarks.serve import endurance, hotspots, tables, training
 from benchmarks.serve.contenders import Contender
@@ -78,7 +79,7 @@ def _quiet(beside_others: bool) -> bool:
 
 def _profile(options: argparse.Namespace) -> None:
     text = hotspots.report(seconds=options.seconds, rounds=options.rounds)
-    if options.rounds < ROUNDS or not tables.write("profile", text):
+    if options.rounds < ROUNDS or not page.write("profile", text, tables.PAGE):
         print(text)
 
 
@@ -93,7 +94,7 @@ def _run(options: argparse.Namespace) -> None:
     else:
         show("nothing of this is published: not the whole run", judged)
     text = tables.markdown(results, judged)
-    if not (whole and tables.write("measured", text)):
+    if not (whole and page.write("measured", text, tables.PAGE)):
         print(text)
     console.print(f"{(time.monotonic() - began) / 60:.1f} minutes")
 
@@ -147,7 +148,7 @@ def _soak(options: argparse.Namespace) -> None:
     if options.quick:
         return show("nothing of this is published", rows)
     others = [row for row in _published() if not row.name.startswith(endurance.SOAK)]
-    tables.write("soak", tables.figures(rows))
+    page.write("soak", page.figures(rows), tables.PAGE)
     return publish("serve", [*others, *rows], command=COMMAND)
 
 

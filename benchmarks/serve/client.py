@@ -66,9 +66,9 @@ def quantile(values: Sequence[float], q: float) -> float:
     return float(np.quantile(np.asarray(values), q)) if len(values) else 0.0
 
 
-def request(path: str, body: bytes) -> bytes:
-    """The bytes of one POST of JSON."""
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+def request(path: str, body: bytes, kind: str = "application/json") -> bytes:
+    """The bytes of one POST."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body
 
 

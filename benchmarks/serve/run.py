@@ -71,7 +71,7 @@ def serving(contender: Contender, model: str) -> Iterator[Serving]:
     began = time.perf_counter()
     tree = Tree.start(argv, environment=variables, folder=ROOT, log=log, core=cores()[0])
     try:
-        _wait_for_an_answer(tree, port, requests[0])
+        wait_for_an_answer(tree, port, requests[0])
         yield Serving(tree=tree, port=port, requests=requests, first_answer_s=time.perf_counter() - began)
     except (StartError, OSError) as error:
         said = [line for line in log.read_text(errors="replace").splitlines() if line.strip() and " INFO " not in line]
@@ -114,7 +114,8 @@ def _samples_of(model: str) -> str:
     return "lean" if model == "shop" else model
 
 
-def _wait_for_an_answer(tree: Tree, port: int, data: bytes) -> None:
+def wait_for_an_answer(tree: Tree, port: int, data: bytes) -> None:
+    """Ask until it answers well. Raises StartError when it ended, or takes too long."""
     until = time.monotonic() + START_PATIENCE_S
     while time.monotonic() < until:
         if not tree.running:

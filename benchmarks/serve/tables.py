@@ -1,43 +1,19 @@
 """The measured tables of docs/serving.md, and the same figures as rows."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from benchmarks.page import DOCS, figures
 from benchmarks.rows import Row
-from benchmarks.serve.environments import ROOT
 from benchmarks.serve.figures import Entry, Figures, Results
 from benchmarks.serve.scenarios import SCENARIOS, Scenario
 
-PAGE = ROOT / "docs" / "serving.md"
+PAGE = DOCS / "serving.md"
 
 
 def markdown(results: Results, goals: Sequence[Row]) -> str:
     """One table for each model, and one of the goals."""
     parts = [_table(scenario, results) for scenario in SCENARIOS if any(m == scenario.model for m, _ in results)]
     return "\n\n".join([*parts, figures(goals)])
-
-
-def write(section: str, text: str, page: Path = PAGE) -> bool:
-    """Put `text` between <!-- section --> and <!-- /section -->; the second mark is made when it is missing.
-
-    False when the page has no such section.
-    """
-    begin, end = f"<!-- {section} -->", f"<!-- /{section} -->"
-    before, found, after = page.read_text().partition(begin) if page.exists() else ("", "", "")
-    if not found:
-        return False
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after.partition(end)[2] if end in after else after}")
-    return True
-
-
-def figures(found: Sequence[Row]) -> str:
-    """A table of rows, and whether they hold."""
-    lines = [f"| {r.name} | {_number(r.value)} {r.unit} | {r.goal} | {_verdict(r)} |" for r in found]
-    return "\n".join(["| figure | value | goal | holds |", "|---|---|---|---|", *lines])
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:g}"
 
 
 def rows(results: Results) -> list[Row]:
@@ -73,16 +49,12 @@ def _line(name: str, entry: Entry, connections: int) -> str:
     return f"| {label} | {many.per_second:,.0f}{failed} | {many.cpu_us:,.0f} | {latencies} | {alone} | {weight} |"
 
 
-def _verdict(row: Row) -> str:
-    return "" if not row.goal else "yes" if row.holds else "**no**"
-
-
 def _rows(what: str, entry: Entry) -> Iterator[Row]:
     if entry.reason:
         yield Row(name=f"{what}: not measured: {entry.reason}", value=0, unit="1/s")
         return
-    for connections, figures in entry.loads.items():
-        yield from _load_rows(f"{what}, {connections} connections", figures)
+    for connections, load in entry.loads.items():
+        yield from _load_rows(f"{what}, {connections} connections", load)
     yield Row(name=f"{what}: memory", value=round(entry.memory_mb), unit="MB")
     yield Row(name=f"{what}: start to first answer", value=round(entry.first_answer_s, 2), unit="s")
 

@@ -5,7 +5,22 @@ from typing import Annotated
 import typer
 
 from noren import __version__
-from noren.cli import apply, build, commands, down, gate, logs, revisions, schema, status, train, up, verdict, watch
+from noren.cli import (
+    apply,
+    build,
+    commands,
+    down,
+    gate,
+    logs,
+    new,
+    revisions,
+    schema,
+    status,
+    train,
+    up,
+    verdict,
+    watch,
+)
 
 app = typer.Typer(
     help="From training to a promoted, load-tested Bento.",
@@ -35,6 +50,7 @@ def _add(*verbs: tuple[str, object], panel: str) -> None:
 
 
 _add(("up", up.up), ("down", down.down), panel="This machine")
+_add(("new", new.new), panel="From model to guests")
 # A training script has options of its own: what we do not know is passed on.
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
 app.command("train", rich_help_panel="From model to guests", context_settings=_PASSED_ON)(train.train)

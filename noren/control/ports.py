@@ -141,6 +141,10 @@ class Gate(Protocol):
         """How the run of that name stands."""
         ...
 
+    def busy(self) -> bool:
+        """Whether any run of it goes on: two at once would measure each other."""
+        ...
+
     def stop(self, name: str) -> None:
         """End it without a verdict, if it still runs."""
         ...

@@ -31,7 +31,9 @@ def reconcile(deployment: Deployment, world: World, store: Store, drivers: Drive
 
     Raises what the drivers raise, and Stale when a command was faster: the next tick sees both.
     """
-    seen = world.observation(deployment.name, _gate(deployment, drivers.gate))
+    gate = _gate(deployment, drivers.gate)
+    busy = deployment.active is not None and (gate is GateState.RUNNING or drivers.gate.busy())
+    seen = world.observation(deployment.name, gate, gate_busy=busy)
     action = choose(deployment, seen)
     after = follow(deployment, action, seen)
     # Stored first: a crash right after repeats the action, and actions may be repeated.

@@ -25,7 +25,9 @@ class World:
         """The replicas of one deployment."""
         return [r for r in self.replicas if r.revision.rpartition("-")[0] == deployment]
 
-    def observation(self, deployment: str, gate: GateState | Lost | Verdict = GateState.ABSENT) -> Observation:
+    def observation(
+        self, deployment: str, gate: GateState | Lost | Verdict = GateState.ABSENT, *, gate_busy: bool = False
+    ) -> Observation:
         """What `decide` may know of one deployment."""
         replicas = self.of(deployment)
         answering = Counter(r.revision for r in replicas if r.state is ReplicaState.READY)
@@ -43,6 +45,7 @@ class World:
             memory_bytes=_sums(replicas),
             spare_bytes=self.spare_bytes,
             gate=gate,
+            gate_busy=gate_busy,
         )
 
     def identities(self, deployment: str) -> dict[str, tuple[str, ...]]:

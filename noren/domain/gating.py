@@ -58,6 +58,8 @@ def _held(rollout: Rollout, seen: Observation) -> Action:
 def _run_gate(rollout: Rollout, seen: Observation, attempt: int) -> Action:
     """Begin an attempt, as soon as there is something to compare with."""
     green, twin = rollout.green, rollout.twin
+    if green.gates.load.enabled and seen.gate_busy:
+        return Wait("another load test is running; two at once would measure each other")
     degraded = without_twin(rollout, seen)
     if twin is None or degraded:
         return RunGate(green, rollout.blue, attempt, degraded)

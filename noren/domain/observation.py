@@ -78,6 +78,7 @@ class Observation:
     memory_bytes: Mapping[str, int] = field(default_factory=dict)  # resident, of all replicas
     spare_bytes: int | None = None  # memory that could be given to more of them; None: not known
     gate: GateState | Lost | Verdict = GateState.ABSENT  # of the rollout's current attempt
+    gate_busy: bool = False  # with any attempt, of whatever rollout
 
     def counted(self, revision: str) -> Counts:
         """The front door's counts of it."""

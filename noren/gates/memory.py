@@ -30,6 +30,10 @@ class MemoryGate:
             return verdict
         return self.lost.get(name, GateState.RUNNING)
 
+    def busy(self) -> bool:
+        """See Gate."""
+        return any(self.look(name) is GateState.RUNNING for name in self.runs)
+
     def stop(self, name: str) -> None:
         """See Gate."""
         if name in self.runs and name not in self.verdicts:

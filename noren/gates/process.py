@@ -60,6 +60,10 @@ class ProcessGate:
             return Lost("it was stopped")
         return GateState.RUNNING if runs or _is_new(folder) else Lost(why(tail(folder / files.LOG, 30)))
 
+    def busy(self) -> bool:
+        """See Gate."""
+        return bool(self.machine.processes(KIND))
+
     def stop(self, name: str) -> None:
         """See Gate."""
         folder = self._folder(name)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.page import write
 from benchmarks.serve import contenders as c
 from benchmarks.serve.client import Client, parse, quantile, request
 from benchmarks.serve.dialects import OPEN_INFERENCE, PLAIN
@@ -13,7 +14,7 @@ from benchmarks.serve.figures import Entry, Figures, Results
 from benchmarks.serve.goals import goals
 from benchmarks.serve.hotspots import functions
 from benchmarks.serve.memory import growth
-from benchmarks.serve.tables import markdown, rows, write
+from benchmarks.serve.tables import markdown, rows
 
 
 def load(*rounds: float, p99: float = 3.0, cpu_us: float = 100.0, failed: int = 0) -> Figures:

@@ -1,5 +1,6 @@
 """A shop of its own for the tests: code copied from the repository, a small model, a built Bento."""
 
+import gc
 import os
 import shutil
 import signal
@@ -7,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -108,3 +111,31 @@ def address(shop: Shop, bento: Path) -> Iterator[str]:
     """A running server of the built Bento."""
     with shop.serving(f"{bento.parent.name}:{bento.name}") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the inference log of the module's `worker`."""
+    return tmp_path_factory.mktemp("log")
+
+
+@pytest.fixture(scope="module")
+def worker(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Makes a service as a worker process has it, with a model that needs no store: `worker(Churn, **{file: bytes})`.
+
+    Once for each service: prometheus-client allows a metric of a name once in a process.
+    """
+
+    def made(service: Any, **files: bytes) -> Any:  # the decorator made it a Service; `inner` is the class
+        folder = tmp_path_factory.mktemp("model")
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        stored = SimpleNamespace(tag=SimpleNamespace(version="v1"), path_of=lambda name: str(folder / name))
+        with pytest.MonkeyPatch.context() as changed:  # the servers that other tests start must not inherit this
+            changed.setattr(service.inner, "stored", stored)
+            changed.setenv("INFERENCE_LOG", f"file:{log}")
+            changed.delenv("CACHE_REDIS_URL", raising=False)
+            return service.inner()
+
+    yield made
+    gc.unfreeze()

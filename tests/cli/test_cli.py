@@ -28,6 +28,7 @@ from noren.manifests.deployment_file import DeploymentFile
 VERBS = [
     "up",
     "down",
+    "new",
     "train",
     "build",
     "apply",

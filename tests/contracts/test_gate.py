@@ -191,13 +191,16 @@ def test_runs_do_not_know_each_other(stage: Stage) -> None:
 
 def test_another_control_plane_finds_the_run(stage: Stage) -> None:
     run = run_of(stage)
+    assert not stage.gate.busy()
     stage.gate.start(run)
 
     assert stage.another().look(run.name) is GateState.RUNNING
+    assert stage.another().busy()
     stage.another().start(run)
     stage.another().stop(run.name)
 
     assert isinstance(stage.gate.look(run.name), Lost)
+    until(lambda: not stage.gate.busy())
 
 
 def test_a_run_that_died_is_lost_with_its_last_words(tmp_path: Path) -> None:

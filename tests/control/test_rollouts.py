@@ -570,3 +570,18 @@ def test_a_removed_deployment_can_be_made_again(house: House) -> None:
 
     assert made.number == 1
     assert house.weights() == {"shop-1": 100}
+
+
+def test_load_tests_take_turns(house: House) -> None:
+    house.gate.outcome = None
+    house.apply("shop:v1")
+    house.apply("tea:v1")
+    house.run(2)
+    (first,) = house.gate.runs.values()
+
+    house.gate.give(first.name, Outcome.PASS)
+    house.run(2)
+
+    other = {"shop": "tea", "tea": "shop"}[first.green.deployment]
+    assert house.state(first.green.deployment) == "done"
+    assert [run.green.deployment for run in house.gate.runs.values()][1:] == [other]

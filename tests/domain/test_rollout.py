@@ -103,6 +103,14 @@ def test_the_gate_runs_once_green_is_ready_and_is_asked_by_the_same_name_after_a
     assert isinstance(decide(stored, seen(gate=GateState.RUNNING)), Wait)
 
 
+def test_load_tests_of_two_rollouts_run_one_after_the_other() -> None:
+    others = replace(seen(), gate_busy=True)
+    assert isinstance(decide(rollout(), others), Wait)
+    assert isinstance(decide(rollout(attempt=1, verdict=verdict(Outcome.INVALID)), others), Wait)
+    without = replace(GREEN, gates=replace(NO_TWIN, load=LoadGate(twin=False, enabled=False)))
+    assert isinstance(decide(rollout(green=without), others), RunGate)
+
+
 def test_a_verdict_is_stored_before_anything_follows_from_it() -> None:
     running = rollout(attempt=1, attempt_at=NOON, ready_at=NOON)
     action = decide(running, seen(gate=verdict(Outcome.PASS)))

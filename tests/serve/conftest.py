@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks.serve import tables
+from benchmarks import page
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -176,7 +176,7 @@ class Report:
                 self.rows.setdefault(str(service), Counter())[str(kind)] += 1
 
     def pytest_terminal_summary(self) -> None:
-        if self.path and not tables.write("conformance", self.table(), page=Path(self.path)):
+        if self.path and not page.write("conformance", self.table(), Path(self.path)):
             Path(self.path).write_text(self.table())
 
     def table(self) -> str:

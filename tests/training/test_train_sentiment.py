@@ -55,6 +55,9 @@ def test_the_built_in_reviews_reach_the_reference(trained: tuple[Path, dict[str,
     assert report["metrics"]["accuracy"] >= 0.806
     assert report["metrics"]["auc"] >= 0.879
     assert report["data"]["train"] == 4000
+    assert [goal["met"] for goal in report["goals"]] == [True, True]
+    assert report["metrics"]["log_loss"] < report["baseline"]["log_loss"]
+    assert report["baseline"]["accuracy"] == pytest.approx(0.65, abs=0.05)  # nearly two in three are positive
 
 
 def test_the_model_is_stored_with_where_it_came_from(trained: tuple[Path, dict[str, Any]]) -> None:
@@ -201,12 +204,32 @@ def test_an_interrupt_while_saving_is_held_back_until_the_model_is_whole(
     assert (tmp_path / "bentoml/models/sentiment/latest").read_text() == stored_models(tmp_path)[0].parent.name
 
 
-def test_texts_without_any_frequent_term_are_refused(tmp_path: Path) -> None:
+def write_reviews(folder: Path, *lines: str) -> None:
+    folder.mkdir(exist_ok=True)
     for half in ("train", "test"):
-        with gzip.open(tmp_path / f"imdb_{half}.jsonl.gz", "wt") as file:
-            file.write('{"text": "alpha", "label": 1}\n{"text": "beta", "label": 0}\n')
+        with gzip.open(folder / f"imdb_{half}.jsonl.gz", "wt") as file:
+            file.writelines(line + "\n" for line in lines)
+
+
+def test_texts_without_any_frequent_term_are_refused(tmp_path: Path) -> None:
+    write_reviews(tmp_path, '{"text": "alpha", "label": 1}', '{"text": "beta", "label": 0}')
 
     done = train(tmp_path, "--data", str(tmp_path))
 
     assert done.returncode == 2
     assert "cannot be fitted" in done.stderr
+
+
+def test_a_model_no_better_than_none_is_saved_only_by_force_and_that_is_recorded(tmp_path: Path) -> None:
+    # The same text for both classes: nothing can be learnt. The folder is the one above, as for all bundles together.
+    write_reviews(tmp_path / "imdb", *['{"text": "tea", "label": 1}', '{"text": "tea", "label": 0}'] * 3)
+
+    refused = train(tmp_path, "--data", str(tmp_path))
+    assert refused.returncode == 2
+    assert "the model is no better than none: auc 0.5, the naive baseline 0.5" in refused.stderr
+    assert stored_models(tmp_path) == []
+
+    forced = train(tmp_path, "--data", str(tmp_path), "--force", "--json")
+    assert forced.returncode == 0, forced.stderr
+    assert json.loads(forced.stdout)["forced"] is True
+    assert len(stored_models(tmp_path)) == 1

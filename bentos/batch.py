@@ -1,0 +1,443 @@
+"""Offline use of a service: a file in, a file out. `python -m bentos.<name> batch IN OUT`.
+
+IN is .csv, .jsonl or .parquet (needs pyarrow), or whatever else the service reads. Each row has the fields of a
+request. OUT gets a line for each good row, in order, with the number of its row; OUT.rejects.jsonl gets the bad ones,
+with the field and the reason, never with the value. Work that was interrupted goes on where it was when the same
+command is typed again: what is done is in OUT.partial and OUT.progress, which are gone at the end.
+"""
+
+import argparse
+import csv
+import hashlib
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TextIO, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Row = TypeVar("Row", bound=BaseModel)
+Fields = Mapping[str, Any]
+
+CHUNK = 1_000  # rows answered, and made safe, together
+LINE = 4 * 1024 * 1024  # characters; no longer line is held in memory
+_REASONS = 10  # told of a row at most
+_KINDS = ".jsonl, .csv or .parquet"
+_WHY = "\0"  # the only field of an Unreadable; no other has this name
+
+
+class BatchError(Exception):
+    """The files cannot be worked on; the text says what and what to do."""
+
+
+class Unreadable(dict[str, Any]):
+    """A row that could not even be read: it is rejected with this reason, whatever else is added to its fields."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__({_WHY: reason})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(Generic[Row]):
+    """What a service does with a file.
+
+    row      what a row must be
+    load     gives the version of the model and what answers rows; called once
+    rows     the rows of IN, as fields or Unreadable; `read_rows` where it is a table
+    """
+
+    row: type[Row]
+    load: Callable[[], tuple[str, Callable[[Sequence[Row]], Sequence[BaseModel]]]]
+    rows: "Callable[[Path], Iterator[Fields]] | None" = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is done, as it is stored. Bytes are those of the two unfinished files."""
+
+    source: str  # which IN this is of
+    version: str
+    rows: int = 0
+    rejected: int = 0
+    out_bytes: int = 0
+    rejects_bytes: int = 0
+    finished: bool = False  # all rows are answered; OUT may still have to be made of them
+
+
+def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 2 for a mistake in it or in the files, 130 when interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verb = verbs.add_parser("batch", help="answer every row of a file")
+    verb.add_argument("source", type=Path, metavar="IN")
+    verb.add_argument("out", type=Path, metavar="OUT", help=_KINDS)
+    verb.add_argument("--chunk", type=int, default=CHUNK, help=f"rows at a time [{CHUNK}]")
+    options = parser.parse_args(arguments)
+    try:
+        done = run(job, options.source, options.out, chunk=max(1, options.chunk))
+    except BatchError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the same command goes on from here\n")
+        return 130
+    answered = done.rows - done.rejected
+    sys.stdout.write(
+        f"{answered:,} rows answered by version {done.version}, {done.rejected:,} rejected: {options.out}\n"
+    )
+    return 0
+
+
+def newest(name: str) -> Any:
+    """The newest model of that name in the BentoML store. Raises BatchError."""
+    import bentoml
+
+    try:
+        return bentoml.models.get(f"{name}:latest")
+    except bentoml.exceptions.NotFound:
+        raise BatchError(f"there is no model {name} in the BentoML store: python -m training.{name}") from None
+
+
+def run(job: Job[Row], source: Path, out: Path, *, chunk: int = CHUNK) -> Progress:
+    """Answer every row of `source`. Raises BatchError."""
+    _check(job, source, out)
+    version, answer = job.load()
+    files = _Files(out)
+    done = files.resume(Progress(source=_fingerprint(source), version=version))
+    rows = itertools.islice(enumerate((job.rows or read_rows)(source), start=1), done.rows, None)
+    with _progress(source.name) as show:
+        while not done.finished:
+            good, bad = _validated(job.row, itertools.islice(rows, chunk))
+            answers = answer([row for _, row in good]) if good else []
+            lines = [
+                {"row": number, **found.model_dump(mode="json")}
+                for (number, _), found in zip(good, answers, strict=True)
+            ]
+            done.rows += len(good) + len(bad)
+            done.rejected += len(bad)
+            done.finished = not (good or bad)
+            files.append(lines, bad, done)
+            show(done)
+    files.finish()
+    return done
+
+
+def read_rows(source: Path) -> Iterator[Fields]:
+    """The rows of a table; an empty cell counts as a field that is not there. Raises BatchError.
+
+    A line that is no JSON is Unreadable. Where the next row of a broken .csv begins, nobody knows: it ends there.
+    """
+    reader = _READERS.get(source.suffix.lower())
+    if reader is None:
+        raise BatchError(f"{source} must end with {_KINDS}")
+    try:
+        yield from reader(source)
+    except OSError as error:
+        raise BatchError(f"{source} cannot be read: {error}") from error
+
+
+def _read_csv(source: Path) -> Iterator[Fields]:
+    # What is no UTF-8 makes its own row invalid, not the file.
+    with source.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        table = csv.reader(_csv_lines(source, file), strict=True)
+        try:
+            names = next(table, [])
+            if len(set(names)) < len(names):
+                raise BatchError(f"the header of {source} has two columns of the same name")
+            for cells in table:
+                if cells:
+                    yield _of_cells(names, cells)
+        except csv.Error as error:
+            problem = f"{source} line {table.line_num}: {error}"
+            raise BatchError(f"{problem}; mend it, or write .jsonl, of which only the bad line is lost") from error
+
+
+def _csv_lines(source: Path, file: TextIO) -> Iterator[str]:
+    for number, line in enumerate(_lines(file), start=1):
+        if line is None:
+            raise BatchError(f"{source} line {number} is longer than {LINE:,} characters")
+        yield line
+
+
+def _of_cells(names: Sequence[str], cells: Sequence[str]) -> Fields:
+    if len(cells) > len(names):
+        return Unreadable(f"there are {len(cells)} cells, but {len(names)} columns")
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return Unreadable("the row is no valid UTF-8")
+    return {name: _cell(cell) for name, cell in zip(names, cells, strict=False) if cell}
+
+
+def _cell(cell: str) -> Any:
+    """Lists and objects stand in a table as JSON: here, and in what `_write_csv` writes."""
+    if cell[0] in "[{":
+        with suppress(ValueError, RecursionError):
+            return json.loads(cell)
+    return cell
+
+
+def _read_jsonl(source: Path) -> Iterator[Fields]:
+    with source.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        for line in _lines(file):
+            if line is None:
+                yield Unreadable(f"the line is longer than {LINE:,} characters")
+            elif line.strip():
+                yield _of_json(line)
+
+
+def _of_json(line: str) -> Fields:
+    try:
+        line.encode()  # bytes that are no UTF-8 were read as halves of surrogate pairs, which nothing can write
+        row = json.loads(line)
+        if "\\u" in line:
+            json.dumps(row, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        return Unreadable(f"the line is no JSON: {error}")
+    return row if isinstance(row, dict) else Unreadable("the line is no JSON object")
+
+
+def _lines(file: TextIO) -> Iterator[str | None]:
+    """Its lines, with None for one that is longer than LINE."""
+    while line := file.readline(LINE):
+        if len(line) < LINE or line.endswith("\n"):
+            yield line
+            continue
+        while (rest := file.readline(LINE)) and not rest.endswith("\n"):
+            pass
+        yield None
+
+
+def _read_parquet(source: Path) -> Iterator[Fields]:
+    pyarrow = _pyarrow()
+    try:
+        with pyarrow.parquet.ParquetFile(source) as file:
+            for part in file.iter_batches(batch_size=CHUNK):
+                for row in part.to_pylist():
+                    yield {name: cell for name, cell in row.items() if cell is not None}
+    except pyarrow.ArrowException as error:
+        raise BatchError(f"{source} cannot be read: {error}") from error
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Fields]]] = {
+    ".csv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+}
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise BatchError("Parquet needs pyarrow: pip install pyarrow, or use .jsonl or .csv") from None
+    return pyarrow
+
+
+def _check(job: Job[Any], source: Path, out: Path) -> None:
+    if not source.exists():
+        raise BatchError(f"{source} does not exist")
+    if job.rows is None and not (source.is_file() and source.suffix.lower() in _READERS):
+        raise BatchError(f"{source} must be a file that ends with {_KINDS}")
+    if out.suffix.lower() not in _READERS or out.is_dir():
+        raise BatchError(f"{out} must be a file that ends with {_KINDS}")
+    if ".parquet" in (source.suffix.lower(), out.suffix.lower()):
+        _pyarrow()
+    if not out.parent.is_dir():
+        raise BatchError(f"the folder {out.parent} does not exist: make it first")
+    if source.is_file() and out.exists() and out.samefile(source):
+        raise BatchError("IN and OUT are the same file")
+    if source.is_dir() and out.parent.resolve().is_relative_to(source.resolve()):
+        raise BatchError(f"{out} lies inside of {source}: write it elsewhere")
+
+
+def _fingerprint(source: Path) -> str:
+    """Tells whether IN is what was begun with: the paths, sizes and times of change of its files."""
+    digest = hashlib.sha256()
+    for file in sorted(source.rglob("*")) if source.is_dir() else [source]:
+        found = file.stat(follow_symlinks=file.exists())
+        digest.update(os.fsencode(f"{file.absolute()} {found.st_size} {found.st_mtime_ns}\n"))
+    return digest.hexdigest()
+
+
+def _validated(
+    kind: type[Row], rows: Iterable[tuple[int, Fields]]
+) -> tuple[list[tuple[int, Row]], list[dict[str, Any]]]:
+    """The good rows, and why the bad ones are bad. Of these nothing else stays in memory."""
+    good: list[tuple[int, Row]] = []
+    bad: list[dict[str, Any]] = []
+    for number, fields in rows:
+        try:
+            if _WHY in fields:
+                raise ValueError(fields[_WHY])
+            good.append((number, kind.model_validate(fields)))
+        except ValueError as error:  # of which pydantic's is one
+            bad.append({"row": number, "reasons": _reasons(error)})
+    return good, bad
+
+
+def _reasons(error: ValueError) -> list[dict[str, str]]:
+    if not isinstance(error, ValidationError):
+        return [{"field": "", "message": str(error)}]
+    mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+    return [
+        {"field": ".".join(map(str, mistake["loc"]))[:200], "message": mistake["msg"]}
+        for mistake in mistakes[:_REASONS]
+    ]
+
+
+class _Files:
+    """OUT while it is unfinished. What counts is what `progress` says is done; the rest is cut off."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._partial = out.with_name(out.name + ".partial")
+        self._rejects = out.with_name(out.name + ".rejects.jsonl")
+        self._progress = out.with_name(out.name + ".progress")
+
+    def resume(self, fresh: Progress) -> Progress:
+        """Where the same work was interrupted, or the beginning."""
+        done = self._stored() or fresh
+        if (done.source, done.version) != (fresh.source, fresh.version):
+            raise BatchError(
+                f"{self._out} was begun with another IN or another version of the model ({done.version}); "
+                f"remove {self._progress} to begin again"
+            )
+        if not done.finished:
+            with _writing(self._out):
+                self._cut(self._partial, done.out_bytes)
+                self._cut(self._rejects, done.rejects_bytes)
+        return done
+
+    def append(self, lines: Sequence[Fields], bad: Sequence[Fields], done: Progress) -> None:
+        """Make a chunk safe: the lines first, then the word that they are there."""
+        with _writing(self._out):
+            done.out_bytes = _append(self._partial, lines, at=done.out_bytes)
+            done.rejects_bytes = _append(self._rejects, bad, at=done.rejects_bytes)
+            _replace(self._progress, json.dumps(asdict(done)))
+
+    def finish(self) -> None:
+        """Make OUT of what is there. May be interrupted and repeated, too."""
+        with _writing(self._out):
+            if self._partial.exists():
+                self._make_out()
+            if self._rejects.exists() and not self._rejects.stat().st_size:
+                self._rejects.unlink()
+            self._progress.unlink(missing_ok=True)
+
+    def _stored(self) -> Progress | None:
+        try:
+            return Progress(**json.loads(self._progress.read_text()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise BatchError(f"{self._progress} cannot be read ({error}): remove it to begin again") from error
+
+    def _cut(self, file: Path, size: int) -> None:
+        with file.open("ab") as opened:
+            if opened.tell() < size:
+                raise BatchError(f"{file} has lost what was in it: remove {self._progress} to begin again")
+            opened.truncate(size)
+
+    def _make_out(self) -> None:
+        write = _WRITERS.get(self._out.suffix.lower())
+        if write is None:
+            self._partial.replace(self._out)
+            return
+        unfinished = self._out.with_name(self._out.name + ".unfinished")
+        write(self._partial, unfinished)
+        unfinished.replace(self._out)
+        self._partial.unlink()
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BatchError(f"cannot write {out}: {error}") from error
+
+
+def _append(path: Path, lines: Sequence[Fields], *, at: int) -> int:
+    with path.open("ab") as file:
+        if file.tell() != at:
+            raise BatchError(f"somebody else writes to {path}: does the same command run twice?")
+        file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def _replace(path: Path, text: str) -> None:
+    """A reader finds the old text or the new one, even after a power failure."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    with unfinished.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _write_csv(partial: Path, out: Path) -> None:
+    """With the columns of the first row; what is nested is written as JSON."""
+    with out.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer: Any = None
+        for rows in _written(partial):
+            writer = writer or _headed(file, list(rows[0]))
+            for row in rows:
+                writer.writerow({name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in row.items()})
+
+
+def _headed(file: TextIO, names: Sequence[str]) -> Any:
+    writer = csv.DictWriter(file, names, extrasaction="ignore")
+    writer.writeheader()
+    return writer
+
+
+def _write_parquet(partial: Path, out: Path) -> None:
+    """With types that all rows fit into: what is null in the first ones may be a number in others."""
+    pyarrow = _pyarrow()
+    try:
+        schemas = [pyarrow.Table.from_pylist(rows).schema for rows in _written(partial)]
+        schemas = schemas or [pyarrow.schema([("row", pyarrow.int64())])]
+        schema = pyarrow.unify_schemas(schemas, promote_options="permissive")
+        with pyarrow.parquet.ParquetWriter(out, schema) as writer:
+            for rows in _written(partial):
+                writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+    except pyarrow.ArrowException as error:
+        raise BatchError(f"no Parquet table can be made of {partial}, which has all answers: {error}") from error
+
+
+def _written(partial: Path) -> Iterator[list[dict[str, Any]]]:
+    """The answers, some at a time."""
+    with partial.open() as file:
+        while lines := list(itertools.islice(file, CHUNK)):
+            yield [json.loads(line) for line in lines]
+
+
+_WRITERS: dict[str, Callable[[Path, Path], None]] = {".csv": _write_csv, ".parquet": _write_parquet}
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[Progress], None]]:
+    """A line in a terminal, and every ten thousand rows elsewhere."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console, told = Console(stderr=True, highlight=False), 0
+
+    def show(done: Progress) -> None:
+        nonlocal told
+        text = escape(f"{name}: {done.rows:,} rows, {done.rejected:,} rejected")
+        status.update(text)
+        if not console.is_terminal and done.rows - told >= 10 * CHUNK:
+            told = done.rows
+            console.print(text)
+
+    with console.status(escape(f"{name} ...")) as status:
+        yield show

@@ -1,0 +1,297 @@
+"""What the recommender takes and gives: the schema, the service in this process, and a real `bentoml serve` of it."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from bentos import batch
+from bentos.recommend import __main__ as offline
+from bentos.recommend.answers import Answers
+from bentos.recommend.schema import (
+    MAX_K,
+    MAX_LIKED,
+    MAX_REQUESTS,
+    Recommendations,
+    RecommendBatchRequest,
+    RecommendRequest,
+)
+from models.recommend import NEIGHBOURS, Parameters, Ratings, RecommendModel, fit
+
+
+def ratings() -> Ratings:
+    chance = np.random.default_rng(42)
+    user, item = np.nonzero(chance.random((30, 20)) < np.linspace(0.6, 0.2, 20))
+    return Ratings(users=tuple(f"u{n}" for n in range(30)), items=tuple(map(str, range(20))), user=user, item=item)
+
+
+@pytest.fixture(scope="module")
+def model() -> RecommendModel:
+    return fit(ratings(), Parameters(penalty=2.0), {"0": "Zero", "1": "One"})
+
+
+# The schema
+
+BAD_REQUESTS: list[tuple[dict[str, Any], str]] = [
+    ({}, "liked_items"),
+    ({"user_id": "u1", "liked_items": ["1"]}, "liked_items"),
+    ({"user_id": "u1", "liked_items": []}, "liked_items"),
+    ({"user_id": None, "liked_items": None}, "liked_items"),
+    ({"user_id": ""}, "user_id"),
+    ({"user_id": "x" * 65}, "user_id"),
+    ({"user_id": ["u1"]}, "user_id"),
+    ({"user_id": True}, "user_id"),
+    ({"liked_items": "1"}, "liked_items"),
+    ({"liked_items": [""]}, "liked_items"),
+    ({"liked_items": [None]}, "liked_items"),
+    ({"liked_items": ["x" * 65]}, "liked_items"),
+    ({"liked_items": ["1"] * (MAX_LIKED + 1)}, "liked_items"),
+    ({"liked_items": ["1"] * 1_000_000}, "liked_items"),
+    ({"user_id": "u1", "k": 0}, "k"),
+    ({"user_id": "u1", "k": MAX_K + 1}, "k"),
+    ({"user_id": "u1", "k": 2.5}, "k"),
+    ({"user_id": "u1", "k": "many"}, "k"),
+    ({"user_id": "u1", "k": None}, "k"),
+    ({"user_id": "u1", "exclude_seen": "perhaps"}, "exclude_seen"),
+    ({"user_id": "u1", "colour": "red"}, "colour"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), BAD_REQUESTS)
+def test_a_bad_field_is_named(body: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        RecommendRequest.model_validate_json(json.dumps(body))
+
+    assert refused.value.errors()[0]["loc"][0] == field
+
+
+def test_an_error_of_many_items_is_one_error() -> None:
+    with pytest.raises(ValidationError) as refused:
+        RecommendRequest.model_validate({"liked_items": ["1"] * 1_000_000})
+
+    assert refused.value.error_count() == 1
+
+
+def test_ids_that_are_numbers_are_taken_as_text() -> None:
+    assert RecommendRequest.model_validate({"liked_items": [50, "172"]}).liked_items == ["50", "172"]
+    assert RecommendRequest.model_validate({"user_id": 196}).user_id == "196"
+
+
+def test_a_batch_has_at_most_256_requests() -> None:
+    one = {"user_id": "u1"}
+    assert len(RecommendBatchRequest.model_validate({"requests": [one] * MAX_REQUESTS}).requests) == 256
+    for wrong in ([], [one] * (MAX_REQUESTS + 1)):
+        with pytest.raises(ValidationError, match="requests"):
+            RecommendBatchRequest.model_validate({"requests": wrong})
+
+
+def test_the_first_examples_of_the_fields_make_a_request_together() -> None:
+    for kind in (RecommendRequest, RecommendBatchRequest):
+        properties = kind.model_json_schema()["properties"]
+        assert all(field["description"] for field in properties.values())
+        kind.model_validate({name: field["examples"][0] for name, field in properties.items()})
+
+
+def test_as_many_similar_items_are_kept_as_can_be_asked_for() -> None:
+    assert NEIGHBOURS >= MAX_K
+
+
+# The service in this process
+
+
+@pytest.fixture(scope="module")
+def service(model: RecommendModel, worker: Callable[..., Any]) -> Any:
+    from bentos.recommend.service import Recommend
+
+    return worker(Recommend, **{"model.npz": model.to_bytes()})
+
+
+def predict(service: Any, **fields: Any) -> Recommendations:
+    request = RecommendRequest.model_validate(fields)
+    arguments = {name: getattr(request, name) for name in RecommendRequest.model_fields}
+    found: Recommendations = asyncio.run(service.predict(**arguments))
+    return found
+
+
+def test_a_known_user_gets_unseen_items_with_titles_and_the_version(service: Any, model: RecommendModel) -> None:
+    found = predict(service, user_id="u1", k=3)
+
+    assert [item.id for item in found.items] == [item.id for item in model.for_user("u1", k=3).items]
+    assert (len(found.items), found.cold_start, found.model_version) == (3, False, "v1")
+
+
+@pytest.mark.parametrize("fields", [{"user_id": "nobody"}, {"liked_items": []}])
+def test_a_stranger_gets_what_is_popular(service: Any, fields: dict[str, Any]) -> None:
+    found = predict(service, **fields, k=2)
+
+    assert found.cold_start
+    assert len(found.items) == 2
+    assert 0 < found.items[1].score <= found.items[0].score <= 1
+
+
+def test_unknown_items_are_refused_by_field_and_the_first_are_named(service: Any) -> None:
+    with pytest.raises(ValidationError, match=r"no such items: a, b, c, d, e and 2 more") as refused:
+        predict(service, liked_items=["1", *"abcdefg"])
+
+    assert [error["loc"] for error in refused.value.errors()] == [("liked_items",)]
+
+
+def test_unknown_items_in_a_batch_are_refused_with_the_place_of_the_request(service: Any) -> None:
+    requests = [RecommendRequest(user_id="u1"), RecommendRequest(liked_items=["x"])]
+
+    with pytest.raises(ValidationError) as refused:
+        service.predict_batch(requests=requests)
+
+    assert refused.value.errors()[0]["loc"] == ("requests", 1, "liked_items")
+
+
+def test_a_batch_is_answered_in_order_and_as_single_requests_are(service: Any) -> None:
+    bodies: list[dict[str, Any]] = [{"user_id": "u2"}, {"liked_items": ["0", "3"], "k": 4}, {"user_id": "nobody"}]
+
+    found = service.predict_batch(requests=[RecommendRequest.model_validate(body) for body in bodies])
+
+    assert found == [predict(service, **body) for body in bodies]
+
+
+def test_answers_are_logged_without_who_asked(service: Any, log: Path) -> None:
+    predict(service, user_id="somebody-private")
+    service._log.flush()
+
+    (file,) = log.iterdir()
+    record = json.loads(file.read_text().splitlines()[-1])
+    assert record["output"]["cold_start"] is True
+    assert record["version"] == "v1"
+    assert "somebody-private" not in file.read_text()
+
+
+def similar(service: Any, path: str) -> httpx.Response:
+    from bentos.recommend.service import items
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=items), base_url="http://shop") as client:
+            return await client.get(path)
+
+    return asyncio.run(ask())
+
+
+def test_similar_items_are_a_link(service: Any, model: RecommendModel) -> None:
+    answer = similar(service, "/0/similar?k=3")
+
+    assert answer.status_code == 200
+    assert (answer.json()["id"], answer.json()["title"], answer.json()["model_version"]) == ("0", "Zero", "v1")
+    assert [item["id"] for item in answer.json()["items"]] == [item.id for item in model.similar("0", k=3)]
+    assert len(similar(service, "/0/similar").json()["items"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "field"),
+    [
+        ("/none/similar", 404, "id"),
+        (f"/{'x' * 65}/similar", 400, "id"),
+        ("/0/similar?k=0", 400, "k"),
+        ("/0/similar?k=101", 400, "k"),
+        ("/0/similar?k=many", 400, "k"),
+        ("/0/similar?colour=red", 400, "colour"),
+        ("/%F0%9F%8E%AC%00/similar", 404, "id"),
+    ],
+)
+def test_a_bad_question_for_similar_items_names_what_is_wrong(service: Any, path: str, status: int, field: str) -> None:
+    answer = similar(service, path)
+
+    assert answer.status_code == status
+    assert answer.json()["detail"][0]["loc"] == [field]
+
+
+# Offline
+
+
+def test_a_file_is_answered_row_by_row_and_bad_rows_are_put_aside(
+    model: RecommendModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = Answers(model, version="v1")
+    monkeypatch.setattr(offline.Row, "known", frozenset(model.items))
+    job = batch.Job(
+        row=offline.Row,
+        load=lambda: ("v1", lambda rows: [answers.recommend(row) for row in rows]),
+        rows=offline.rows,
+    )
+    (tmp_path / "in.csv").write_text("user_id,liked_items,k\nu1,,3\n,0 3,2\n,0 nothing,2\nu1,0,2\n,,\n")
+
+    done = batch.run(job, tmp_path / "in.csv", tmp_path / "out.jsonl")
+
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    rejects = [json.loads(line) for line in (tmp_path / "out.jsonl.rejects.jsonl").read_text().splitlines()]
+    assert (done.rows, done.rejected) == (5, 3)
+    assert [(line["row"], len(line["items"])) for line in lines] == [(1, 3), (2, 2)]
+    assert [(reject["row"], reject["reasons"][0]["field"]) for reject in rejects] == [
+        (row, "liked_items") for row in (3, 4, 5)
+    ]
+    assert "no such items: nothing" in rejects[0]["reasons"][0]["message"]
+
+
+# A real server
+
+SAVE_A_SMALL_MODEL = """
+import numpy as np
+from models.recommend import Parameters, Ratings, fit
+from training.store import save
+user, item = np.nonzero(np.random.default_rng(42).random((30, 200)) < 0.3)
+ratings = Ratings(users=tuple(map(str, range(30))), items=tuple(map(str, range(200))), user=user, item=item)
+model = fit(ratings, Parameters(), {"50": "Star Wars (1977)"})
+print(save("recommend", {"model.npz": model.to_bytes()}, labels={}, metadata={}))
+"""
+
+
+@pytest.fixture(scope="module")
+def client(shop: Any) -> Iterator[httpx.Client]:
+    shop.run(sys.executable, "-c", SAVE_A_SMALL_MODEL)
+    with (
+        shop.serving("bentos.recommend.service:Recommend") as address,
+        httpx.Client(base_url=address, timeout=60) as opened,
+    ):
+        yield opened
+
+
+@pytest.mark.e2e
+def test_the_examples_of_the_openapi_document_work(client: httpx.Client) -> None:
+    document = client.get("/docs.json").json()
+    for path in ("/predict", "/predict_batch"):
+        content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        body = {name: field["examples"][0] for name, field in content["schema"]["properties"].items()}
+        assert client.post(path, json=body).status_code == 200
+
+
+@pytest.mark.e2e
+def test_similar_items_are_served_beside_the_routes_of_bentoml(client: httpx.Client) -> None:
+    assert client.get("/items/50/similar?k=3").json()["title"] == "Star Wars (1977)"
+    assert client.get("/items/nothing/similar").status_code == 404
+    assert client.post("/items/50/similar", json={}).status_code == 405
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("body", "field"), [*BAD_REQUESTS, ({"liked_items": ["nothing"]}, "liked_items")])
+def test_a_bad_field_gets_400_over_http(client: httpx.Client, body: dict[str, Any], field: str) -> None:
+    answer = client.post("/predict", json=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"][0]["loc"][0] == field
+    assert answer.json()["detail"][0]["msg"]
+
+
+@pytest.mark.e2e
+def test_what_is_counted_is_shown(client: httpx.Client) -> None:
+    client.post("/predict", json={"user_id": "3"})
+    client.post("/predict", json={"user_id": "3"})
+    text = client.get("/metrics").text
+
+    assert 'recommend_answers_total{source="user"}' in text
+    assert 'recommend_cache_total{outcome="hit"}' in text
+    assert "recommend_top_score_count" in text
+    assert "recommend_model_info{version=" in text
