@@ -10,7 +10,6 @@ from datetime import datetime
 
 import numpy as np
 from pydantic import TypeAdapter
-from scipy import stats
 
 from noren.gates import judgement, statistics
 from noren.gates.duet import QUANTILES, Samples
@@ -67,11 +66,11 @@ class Calibration:
         at, blocks = judgement.looks(seconds)[-1], judgement.blocks(seconds)
         noise = math.sqrt(self.design_effect[quantile] * self.scatter[quantile] / (self.rate * seconds))
         half_width = math.hypot(
-            float(-stats.t.ppf(at.alpha, blocks - 1)) * noise,
+            -statistics.student_quantile(blocks - 1, at.alpha) * noise,
             statistics.launch_half_width(self.launch_sigma, 1, at.alpha),
         )
         scatters = math.hypot(noise, self.launch_sigma * math.sqrt(2))
-        return math.expm1(half_width + float(stats.norm.ppf(PASSES)) * scatters)
+        return math.expm1(half_width + statistics.normal_quantile(PASSES) * scatters)
 
 
 def calibrate(

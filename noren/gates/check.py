@@ -17,7 +17,7 @@ from typing import NoReturn
 from noren.control.ports import GateRun
 from noren.domain.deployment import digest
 from noren.domain.verdict import Check, Outcome, Verdict, overall
-from noren.gates import files, load, parity, quality, report, smoke
+from noren.gates import files, quality
 from noren.gates.conclusion import broke, conclude
 
 
@@ -38,12 +38,17 @@ def judge(run: GateRun, folder: Path) -> Verdict:
 
 
 def _groups(run: GateRun, folder: Path) -> Iterator[tuple[Check, ...]]:
+    """Each check is imported when it is its turn: what is not asked for costs no rollout its start."""
     gates = run.green.gates
     if gates.smoke:
+        from noren.gates import smoke
+
         yield smoke.check(run)
     if gates.quality and not run.emergency:
         yield (quality.check(run, gates.quality),)
     if gates.load.enabled:
+        from noren.gates import load, parity
+
         yield load.check(run, folder)
         if answers := parity.check(folder, gates.parity):
             yield (answers,)
@@ -62,6 +67,9 @@ def _end(signum: int, _frame: FrameType | None) -> NoReturn:
 def main(folder: Path) -> None:
     """Judge what request.json asks for."""
     signal.signal(signal.SIGTERM, _end)
+    # jsonschema imports this where it is installed, and it takes half a second to compile its grammar; the formats that
+    # it is for are not asked about here.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     run = files.read_request(folder)
     print(f"gate {run.name}: {run.green.bento} at {run.green_url}", flush=True)  # noqa: T201
     stopped = folder / files.STOPPED
@@ -70,6 +78,8 @@ def main(folder: Path) -> None:
     verdict = judge(run, folder)
     if not stopped.exists():
         files.write_verdict(folder, verdict)
+        from noren.gates import report  # after the verdict: a rollout waits for that one only
+
         report.write(folder, verdict)
         print(f"{verdict.outcome}: {verdict.reason}", flush=True)  # noqa: T201
 

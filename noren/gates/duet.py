@@ -26,7 +26,7 @@ from noren.gates import files
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}  # those that are limited and compared
 WARM_UPS = 4  # the warm-up is repeated until latencies have settled, so often at most
 COMPLETED = 0.99  # of what is offered, or the arm does not keep up
-PLAN, MEASURED = "plan.json", "measured.json"
+PLAN, MEASURED, ANSWERS = "plan.json", "measured.json", "answers.jsonl"
 NO_ENDPOINT = -1  # a task that raised or never ended, not one request of it
 DROPPED = -2  # an arrival that was not sent, because too many were open
 ROW = np.dtype(

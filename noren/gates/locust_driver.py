@@ -29,6 +29,7 @@ from gevent.pool import Pool
 from locust import User
 
 from noren.gates.duet import (
+    ANSWERS,
     DROPPED,
     NO_ENDPOINT,
     ROW,
@@ -54,7 +55,6 @@ from noren.gates.locust_users import (
     make_environment,
     place,
 )
-from noren.gates.parity import ANSWERS
 
 REVISION_HEADER = "x-noren-revision"
 _WRITE_EVERY_S = 1.0

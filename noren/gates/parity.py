@@ -15,8 +15,8 @@ from typing import Any
 from noren.domain.deployment import ParityGate
 from noren.domain.verdict import Check, Outcome
 from noren.gates import statistics
+from noren.gates.duet import ANSWERS
 
-ANSWERS = "answers.jsonl"
 _EQUAL = 1e-6  # relative: other summing orders and BLAS libraries differ by less
 _ALPHA = 0.025  # of each side
 _SHOWN = 3

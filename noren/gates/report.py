@@ -9,7 +9,6 @@ from markupsafe import Markup
 from noren.domain.verdict import Verdict
 from noren.gates import files
 from noren.gates.duet import Measured, Plan, Samples, last_look, look_file, read_measured, read_plan
-from noren.gates.judgement import look
 
 REPORT = "report.html"
 
@@ -34,6 +33,8 @@ def html(verdict: Verdict, folder: Path | None = None) -> str:
     ).get_template("report.html.j2")
     if number is None or plan is None or measured is None or not measured.arms:
         return page.render(verdict=verdict, measured=None, plan=None, arms={}, rows=[], plots=[], failed=[])
+    from noren.gates.judgement import look  # scipy, which a verdict without a duet does not need
+
     until_s = look(plan.duration_s, number, ended=measured.ended).until_s
     arms = {name: samples.until(until_s) for name, samples in measured.arms.items()}
     return page.render(

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # scipy.stats, which rests on it, takes half a second to import
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +31,16 @@ class Interval:
             low=self.estimate - math.hypot(self.estimate - self.low, by),
             high=self.estimate + math.hypot(self.high - self.estimate, by),
         )
+
+
+def normal_quantile(p: float) -> float:
+    """What a standard normal variable stays below with probability `p`."""
+    return float(special.ndtri(p))
+
+
+def student_quantile(freedom: int, p: float) -> float:
+    """What Student's t with so many degrees of freedom stays below with probability `p`."""
+    return float(special.stdtrit(freedom, p))
 
 
 # Shifts of latency
@@ -94,7 +104,7 @@ def tail_shift(
     ratios = np.log(_weighted_quantiles(green, drawn, q) / _weighted_quantiles(blue, drawn, q))
     if not np.isfinite(ratios).all():  # an arm answered in too few blocks
         return Interval(estimate=estimate, low=-math.inf, high=math.inf)
-    expanded = stats.norm.cdf(math.sqrt(blocks / (blocks - 1)) * stats.t.ppf(alpha, blocks - 1))
+    expanded = special.ndtr(math.sqrt(blocks / (blocks - 1)) * student_quantile(blocks - 1, alpha))
     low, high = np.quantile(ratios, [expanded, 1 - expanded])
     return Interval(estimate=estimate, low=float(low), high=float(high))
 
@@ -126,7 +136,7 @@ def launch_half_width(sigma: float, launches: int, alpha: float) -> float:
     sigma     standard deviation of one launch's log latency, from A/A runs
     launches  of each arm
     """
-    return float(-stats.norm.ppf(alpha)) * sigma * math.sqrt(2 / launches)
+    return -normal_quantile(alpha) * sigma * math.sqrt(2 / launches)
 
 
 def quantile_bounds(values: Floats, q: float, alpha: float) -> Interval:
@@ -139,7 +149,10 @@ def quantile_bounds(values: Floats, q: float, alpha: float) -> Interval:
     n = ordered.size
     if not n:
         raise ValueError("a quantile needs at least one value")
-    low, high = int(stats.binom.ppf(alpha, n, q)) - 1, int(stats.binom.isf(alpha, n, q))
+    counts = np.arange(n + 1)
+    # The fewest below with a chance of at least alpha, and the fewest that more are with a chance of at most alpha.
+    low = int(np.argmax(special.bdtr(counts, n, q) >= alpha)) - 1
+    high = int(np.argmax(special.bdtrc(counts, n, q) <= alpha))
     return Interval(
         estimate=float(np.quantile(ordered, q)),
         low=float(ordered[low]) if low >= 0 else -math.inf,
@@ -155,12 +168,12 @@ def clopper_pearson_upper(errors: int, requests: int, alpha: float) -> float:
 
     Exact: Clopper & Pearson, Biometrika 26 (1934).
     """
-    return 1.0 if errors >= requests else float(stats.beta.ppf(1 - alpha, errors + 1, requests - errors))
+    return 1.0 if errors >= requests else float(special.betaincinv(errors + 1, requests - errors, 1 - alpha))
 
 
 def clopper_pearson_lower(errors: int, requests: int, alpha: float) -> float:
     """Lower bound of a rate."""
-    return 0.0 if errors <= 0 else float(stats.beta.ppf(alpha, errors, requests - errors + 1))
+    return 0.0 if errors <= 0 else float(special.betaincinv(errors, requests - errors + 1, alpha))
 
 
 def newcombe(errors_1: int, requests_1: int, errors_2: int, requests_2: int, alpha: float) -> Interval:
@@ -183,7 +196,7 @@ def newcombe(errors_1: int, requests_1: int, errors_2: int, requests_2: int, alp
 
 def _wilson(p: float, n: int, alpha: float) -> tuple[float, float]:
     """Wilson, Probable inference, the law of succession, and statistical inference (1927), without correction."""
-    z = float(-stats.norm.ppf(alpha))
+    z = -normal_quantile(alpha)
     middle, width = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return (middle - width) / scale, (middle + width) / scale
@@ -209,6 +222,6 @@ def variance_between(groups: Sequence[Floats], alpha: float) -> tuple[float, flo
     of_means = float(np.var([group.mean() for group in groups], ddof=1))
     scatter = sum(float(np.var(group, ddof=1)) * (len(group) - 1) for group in groups) / within
     squared_error = scatter * float(np.mean([1 / len(group) for group in groups]))
-    bound = of_means - float(stats.f.ppf(alpha, among, within)) * squared_error
-    high = bound * among / float(stats.chi2.ppf(alpha, among))
+    bound = of_means - float(special.fdtri(among, within, alpha)) * squared_error
+    high = bound * among / float(2 * special.gammaincinv(among / 2, alpha))  # of chi-square
     return max(0.0, of_means - squared_error), max(0.0, high)

@@ -22,7 +22,7 @@ import yaml
 
 from noren.machine import Machine, Marked, free_port
 
-NOREN, BENTOML = (str(Path(sys.executable).with_name(name)) for name in ("noren", "bentoml"))
+NOREN = str(Path(sys.executable).with_name("noren"))
 
 SERVICE = """
 from __future__ import annotations
@@ -268,6 +268,21 @@ class House:
         live = self.look()["live"]
         return live["name"], live["bento"]
 
+    def other(self) -> str:
+        """A sound Bento that is not the live one."""
+        return "echo:v1" if self.live()[1] == "echo:v2" else "echo:v2"
+
+    def deployments(self) -> Any:
+        """All of them, as the API has them now."""
+        return self.http.get(f"{self.api}/status").json()["deployments"]
+
+    def answers(self) -> bool:
+        """Whether control plane and front door answer."""
+        try:
+            return self.http.get(f"{self.api}/status").is_success
+        except httpx.HTTPError:
+            return False
+
     def weights(self, name: str = "echo") -> dict[str, int]:
         """The split of traffic in the words of Envoy's admin page; {} while it does not answer."""
         try:
@@ -333,14 +348,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kitchen(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kitchen(project: Path, build: Callable[[Path, Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BentoML store with one Bento of each kind, `echo:<kind>`: one is built, the others differ in their service."""
     store = tmp_path_factory.mktemp("kitchen") / "bentoml"
-    environment = {**os.environ, "BENTOML_HOME": str(store), "BENTOML_DO_NOT_TRACK": "True"}
-    argv = [BENTOML, "build", "--version", "v1"]
-    done = subprocess.run(argv, cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    built = store / "bentos" / "echo" / "v1"
+    built = build(project, store)
     for kind, changes in BENTOS.items():
         other = shutil.copytree(built, built.with_name(kind))
         (other / "src" / "service.py").write_text(SERVICE.format(**SOUND | changes))
@@ -380,11 +391,11 @@ def open_house(new_house: Callable[[], House]) -> Iterator[House]:
 
 @pytest.fixture
 def serving(open_house: House) -> House:
-    """The shared home, with echo:v1 live and at rest: whatever an earlier test left is cleaned up first."""
+    """The shared home, with something sound live and at rest: whatever an earlier test left is cleaned up first."""
     if (open_house.look().get("rollout") or {}).get("active"):
         open_house.run("abort", "echo")
         open_house.until(open_house.settled)
-    if not open_house.look() or open_house.live()[1] != "echo:v1":
+    if not open_house.look():
         open_house.apply("echo:v1", "--wait", strategy={"steps": [100], "bake": "0s"})
     open_house.until(open_house.settled)
     return open_house

@@ -263,23 +263,6 @@ def test_a_version_with_more_than_its_part_of_the_errors_is_undone_though_it_kee
     assert serving.live()[1] == "echo:v1"
 
 
-@pytest.mark.quiet
-def test_a_bento_that_is_much_slower_fails_the_load_gate(serving: House) -> None:
-    load = {"rate": 30, "warmup": "0s", "duration": "12s"}
-
-    said = serving.apply("echo:slow", "--wait", expect=1, gates={"load": load}).out
-
-    assert "failed its gate: " in said
-    verdict = serving.run("verdict", "echo", "--json").json[-1]
-    assert verdict["outcome"] == "FAIL"
-    assert [check["name"] for check in verdict["checks"] if check["outcome"] == "FAIL"] != []
-    assert verdict["degraded"] == ""  # there was room for a copy of blue
-    assert verdict["replicas"] != []
-    serving.until(Path(verdict["evidence"], "report.html").exists)  # drawn while the rollout goes on
-    serving.until(serving.settled)
-    serving.until(lambda: serving.processes("gate") == [])
-
-
 def test_a_first_deployment_that_fails_leaves_nothing_running(house: House) -> None:
     house.up()
 

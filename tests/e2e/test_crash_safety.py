@@ -26,15 +26,15 @@ SHIFTING = ("shifting(50)",)
     [
         ("echo:late", ("starting", "warming"), {}),
         ("echo:thoughtful", ("gating",), {}),
-        ("echo:v2", SHIFTING, {"step_wait": "6s"}),
-        ("echo:v2", ("baking",), {"step_wait": "0s", "bake": "8s"}),
+        ("", SHIFTING, {"step_wait": "6s"}),
+        ("", ("baking",), {"step_wait": "0s", "bake": "8s"}),
     ],
     ids=["starting", "gating", "shifting", "baking"],
 )
 def test_a_rollout_goes_on_after_a_kill_of_the_control_plane(
     serving: House, tmp_path: Path, bento: str, states: Sequence[str], strategy: dict[str, Any]
 ) -> None:
-    blue = serving.live()[0]
+    blue, bento = serving.live()[0], bento or serving.other()
     hold = tmp_path / "hold"
     hold.touch()
     with serving.traffic() as traffic:
@@ -118,7 +118,7 @@ def test_a_killed_worker_comes_back_within_its_replica(serving: House) -> None:
 
 
 def test_a_killed_front_door_comes_back_with_the_same_weights(serving: House) -> None:
-    serving.apply("echo:v2", strategy={"step_wait": "12s"})
+    serving.apply(serving.other(), strategy={"step_wait": "12s"})
     serving.until_state(*SHIFTING)
     serving.run("pause", "echo")
     weights = serving.weights()
@@ -151,7 +151,7 @@ def test_down_and_up_brings_the_live_revision_back(serving: House) -> None:
 
 
 def test_down_in_the_middle_of_a_rollout_ends_everything_and_up_ends_the_rollout(serving: House) -> None:
-    serving.apply("echo:v2", strategy={"step_wait": "20s"})
+    serving.apply(serving.other(), strategy={"step_wait": "12s"})
     serving.until_state(*SHIFTING)
 
     serving.run("down")

@@ -16,6 +16,7 @@ LONG = {"step_wait": "60s", "bake": "60s"}
 
 
 def test_an_identical_apply_changes_nothing(serving: House) -> None:
+    """Nor does it after another one failed. The first test here, so that what the fixture applied is live."""
     serving.apply("echo:forgetful", "--wait", expect=1)
     serving.until(serving.settled)
     before = serving.look()
@@ -29,9 +30,10 @@ def test_an_identical_apply_changes_nothing(serving: House) -> None:
 
 
 def test_a_second_apply_supersedes_the_rollout_under_way(serving: House) -> None:
+    other = serving.other()
     blue = serving.live()[0]
     with serving.traffic() as traffic:
-        serving.apply("echo:v2", strategy=LONG)
+        serving.apply(other, strategy=LONG)
         serving.until_state("shifting(50)")
         first = serving.look()["rollout"]["green"]
         serving.until(lambda: first in traffic.served_by)
@@ -49,18 +51,19 @@ def test_a_second_apply_supersedes_the_rollout_under_way(serving: House) -> None
 
 
 def test_a_second_apply_while_green_starts_never_shows_the_first_to_a_guest(serving: House) -> None:
+    other = serving.other()
     blue = serving.live()[0]
     with serving.traffic() as traffic:
         first = serving.begin("apply", serving.declare("echo:unready", strategy=LONG), "--wait")
         serving.until_state("warming")
-        serving.apply("echo:v2", "--wait", strategy={"bake": "0s"})
+        serving.apply(other, "--wait", strategy={"bake": "0s"})
         # Whoever waits for a revision that never served is told so.
         assert "superseded" in serving.end(first, expect=1).out
         serving.until(serving.settled)
 
     assert traffic.failures == []
     assert set(traffic.served_by) == {blue, serving.live()[0]}
-    assert serving.live()[1] == "echo:v2"
+    assert serving.live()[1] == other
 
 
 def test_steering_without_a_rollout_is_a_conflict(serving: House) -> None:
@@ -83,9 +86,10 @@ def test_a_revision_that_has_not_been_judged_cannot_be_promoted(serving: House) 
 
 
 def test_abort_gives_blue_all_traffic_back(serving: House) -> None:
+    other = serving.other()
     blue = serving.live()[0]
     with serving.traffic() as traffic:
-        serving.apply("echo:v2", strategy=LONG)
+        serving.apply(other, strategy=LONG)
         serving.until_state("shifting(50)")
         serving.until(lambda: len(traffic.served_by) == 2)
         serving.run("abort", "echo")
@@ -97,34 +101,11 @@ def test_abort_gives_blue_all_traffic_back(serving: House) -> None:
     assert len(traffic.served_by) == 2
 
 
-def test_a_paused_rollout_keeps_its_split_until_it_is_resumed(serving: House) -> None:
-    serving.apply("echo:v2", strategy={"step_wait": "10s", "bake": "0s"})
-    serving.until_state("shifting(50)")
-    assert "paused" in serving.run("pause", "echo").out
-    split = serving.weights()
-
-    time.sleep(10)
-
-    assert serving.weights() == split
-    assert len(split) == 2
-    serving.run("resume", "echo")
-    assert serving.until_state("done", "undone") == "done"
-
-
-def test_promote_skips_the_waiting_that_is_left(serving: House) -> None:
-    serving.apply("echo:v2", strategy=LONG)
-    serving.until_state("shifting(50)")
-
-    serving.run("promote", "echo")
-
-    assert serving.until_state("done", "undone", within=60) == "done"  # of 120 s
-    assert serving.live()[1] == "echo:v2"
-
-
 def test_a_rollback_while_blue_is_warm_is_by_weights_only(serving: House) -> None:
+    other = serving.other()
     blue = serving.live()[0]
     with serving.traffic(rate=50) as traffic:
-        serving.apply("echo:v2", strategy={"step_wait": "0s", "bake": "60s"})
+        serving.apply(other, strategy={"step_wait": "0s", "bake": "60s"})
         serving.until_state("baking")
         green = serving.live()[0]
         serving.until(lambda: traffic.answers[-1].revision == green)
@@ -146,9 +127,10 @@ def test_a_rollback_while_blue_is_warm_is_by_weights_only(serving: House) -> Non
 
 
 def test_a_rollback_after_blue_was_stopped_starts_it_first(serving: House) -> None:
+    other = serving.other()
     blue = serving.live()[0]
     with serving.traffic() as traffic:
-        serving.apply("echo:v2", "--wait", strategy={"steps": [100], "bake": "0s"})
+        serving.apply(other, "--wait", strategy={"steps": [100], "bake": "0s"})
         green = serving.live()[0]
         serving.until(serving.settled)
         serving.run("rollback", "echo")
@@ -160,8 +142,9 @@ def test_a_rollback_after_blue_was_stopped_starts_it_first(serving: House) -> No
 
 
 def test_a_rollback_to_what_cannot_be_gone_back_to_is_refused(serving: House) -> None:
+    other = serving.other()
     first = serving.live()[0].rpartition("-")[2]
-    serving.apply("echo:v2", "--wait", strategy={"steps": [100], "bake": "0s"})
+    serving.apply(other, "--wait", strategy={"steps": [100], "bake": "0s"})
     second = serving.live()[0].rpartition("-")[2]
 
     assert "is the live revision" in serving.run("rollback", "echo", "--to", second, expect=4).err
@@ -170,20 +153,50 @@ def test_a_rollback_to_what_cannot_be_gone_back_to_is_refused(serving: House) ->
     assert "fix: `noren abort echo` first" in serving.run("rollback", "echo", "--to", first, expect=4).err
 
 
-def test_delete_takes_all_of_it_down(house: House) -> None:
-    house.up()
-    house.apply("echo:v1", "--wait")
-    assert "echo has no previous revision" in house.run("rollback", "echo", expect=4).err
+# What these leave live takes its time to be rolled back to, so they stand behind the rollbacks.
+
+
+def test_a_paused_rollout_keeps_its_split_until_it_is_resumed(serving: House) -> None:
+    other = serving.other()
+    serving.apply(other, strategy={"step_wait": "10s", "bake": "0s"})
+    serving.until_state("shifting(50)")
+    assert "paused" in serving.run("pause", "echo").out
+    split = serving.weights()
+
+    time.sleep(10)
+
+    assert serving.weights() == split
+    assert len(split) == 2
+    serving.run("resume", "echo")
+    assert serving.until_state("done", "undone") == "done"
+
+
+def test_promote_skips_the_waiting_that_is_left(serving: House) -> None:
+    other = serving.other()
+    serving.apply(other, strategy=LONG)
+    serving.until_state("shifting(50)")
+
+    serving.run("promote", "echo")
+
+    assert serving.until_state("done", "undone", within=60) == "done"  # of 120 s
+    assert serving.live()[1] == other
+
+
+def test_delete_takes_all_of_it_down(serving: House) -> None:
+    serving.run("delete", "echo")
+    serving.until(lambda: serving.deployments() == [])
+    serving.apply("echo:v1", "--wait")
+    assert serving.live() == ("echo-1", "echo:v1")  # nothing is remembered
+    assert "echo has no previous revision" in serving.run("rollback", "echo", expect=4).err
     load = {"rate": 10, "warmup": "1s", "duration": "60s"}
-    house.apply("echo:v2", gates={"load": load})
-    house.until(lambda: len(house.processes("gate")) > 1)
+    serving.apply("echo:v2", gates={"load": load})
+    serving.until(lambda: len(serving.processes("gate")) > 1)
 
-    house.run("delete", "echo")
-    house.until(lambda: house.status()["deployments"] == [])
+    serving.run("delete", "echo")
+    serving.until(lambda: serving.deployments() == [])
 
-    assert house.processes("replica") == []
-    assert house.processes("gate") == []
-    assert house.ask().status_code == 404
-    house.run("status", "echo", expect=3)
-    house.apply("echo:v1", "--wait")
-    assert house.live() == ("echo-1", "echo:v1")
+    assert serving.status()["deployments"] == []
+    assert serving.processes("replica") == []
+    assert serving.processes("gate") == []
+    assert serving.ask().status_code == 404
+    serving.run("status", "echo", expect=3)

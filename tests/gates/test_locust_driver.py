@@ -2,14 +2,16 @@
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -446,7 +448,7 @@ def test_an_unusable_locustfile_judges_nobody(tmp_path: Path, service: Any) -> N
 def test_users_that_send_nothing_judge_nobody(tmp_path: Path, service: Any) -> None:
     idle = "from locust import FastHttpUser, task\nclass G(FastHttpUser):\n    @task\n    def rest(self): pass\n"
 
-    (found,) = checked(tmp_path, run_of(service.url, locustfile=idle))
+    (found,) = checked(tmp_path, run_of(service.url, locustfile=idle, duration_s=4))
 
     assert (found.outcome, found.detail) == (Outcome.INVALID, "no request was sent to green")
 
@@ -464,6 +466,73 @@ def test_a_target_that_is_down_fails(tmp_path: Path) -> None:
     assert found.outcome is Outcome.FAIL
     assert "requests of POST /brew failed" in found.detail
     assert "Connection refused" in found.detail
+
+
+def test_a_target_that_nobody_knows_fails(tmp_path: Path) -> None:
+    (found,) = checked(tmp_path, run_of("http://nosuchhost.invalid", locustfile=None, examples=(EXAMPLE,)))
+
+    assert found.outcome is Outcome.FAIL
+    assert "requests of POST /brew failed" in found.detail
+    assert "gaierror" in found.detail
+
+
+def test_a_target_that_hangs_fails(tmp_path: Path, service: Any) -> None:
+    door = threading.Event()
+    service.answer = lambda _: (200, b"{}" if door.wait(60) else b"")
+    run = run_of(service.url, locustfile=None, examples=(EXAMPLE,), duration_s=2)
+
+    found = load.measure(replace(load.make_plan(run, tmp_path), drain_s=1.0), tmp_path)
+    door.set()
+
+    assert overall(found) is Outcome.FAIL
+    assert any("no answer 1 s after the last arrival" in check.detail for check in found)
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Iterator[str]:
+    """A service with a certificate that nobody vouches for."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    subprocess.run([*argv, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            self.send_response(200)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_certificate_is_the_locustfiles_business(tmp_path: Path, private: str) -> None:
+    """Locust's FastHttpUser does not verify by default (`insecure`), its HttpUser does."""
+    found = checked(tmp_path, run_of(private, locustfile=USER.replace("FastHttpUser", "HttpUser")))
+
+    assert overall(found) is Outcome.FAIL
+    assert "certificate" in found[0].detail.lower()
+
+
+def test_a_task_that_raises_is_a_failure_of_green(tmp_path: Path, service: Any) -> None:
+    raises = USER.replace(
+        'self.client.post("/brew", json={"leaves": random.random(), "cups": chance.random()})', "1 / 0"
+    )
+
+    found = checked(tmp_path, run_of(service.url, locustfile=raises, duration_s=60))
+
+    assert overall(found) is Outcome.FAIL
+    assert "ZeroDivisionError" in found[0].detail
 
 
 @pytest.mark.quiet

@@ -9,6 +9,7 @@ import pytest
 from noren.domain.deployment import ParityGate
 from noren.domain.verdict import Check, Outcome
 from noren.gates import parity
+from noren.gates.duet import ANSWERS
 
 
 def judged(folder: Path, *pairs: tuple[Any, Any], **asked: Any) -> Check:
@@ -17,7 +18,7 @@ def judged(folder: Path, *pairs: tuple[Any, Any], **asked: Any) -> Check:
         for arm, answer in (("green", green), ("blue", blue)):
             body = answer if isinstance(answer, str) else json.dumps(answer)
             lines.append(json.dumps({"arm": arm, "arrival": arrival, "number": 1, "body": body}) + "\n")
-    (folder / parity.ANSWERS).write_text("".join(lines))
+    (folder / ANSWERS).write_text("".join(lines))
     found = parity.check(folder, ParityGate(**asked))
     assert found is not None
     return found
@@ -78,5 +79,5 @@ def test_numbers_may_differ_by_how_they_were_summed(tmp_path: Path, green: Any, 
 
 def test_without_pairs_there_is_nothing_to_say(tmp_path: Path) -> None:
     assert parity.check(tmp_path, ParityGate()) is None
-    (tmp_path / parity.ANSWERS).write_text('{"arm": "green", "arrival": 1, "number": 1, "body": "{}"}\n')
+    (tmp_path / ANSWERS).write_text('{"arm": "green", "arrival": 1, "number": 1, "body": "{}"}\n')
     assert parity.check(tmp_path, ParityGate()) is None

@@ -1,19 +1,20 @@
 """`noren gate` as a CI uses it: real services, good and bad days, exit codes."""
 
+import itertools
 import json
 import os
+import re
 import signal
-import ssl
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from noren.gates.duet import read_measured
 
 pytestmark = pytest.mark.e2e
 
@@ -50,10 +51,12 @@ class Ci:
         assert "Traceback" not in out + err, out + err
         return command.returncode, out + err
 
-    def judge(self, candidate: str, *arguments: str, seconds: float = 6) -> tuple[int, str]:
+    def judge(self, candidate: str, *arguments: str, seconds: float = 6, warmup: str = "500ms") -> tuple[int, str]:
         """With a limit that 300 answers without an error keep, and margins that a machine with more to do keeps."""
         margins = "{p50: 0.6, p95: 1, p99: 2, errors: 0.05}"
-        (self.folder / "slo.yaml").write_text(f"slo: {{error_rate: 0.05}}\nload: {{margins: {margins}}}\n")
+        (self.folder / "slo.yaml").write_text(
+            f"slo: {{error_rate: 0.05}}\nload: {{warmup: {warmup}, margins: {margins}}}\n"
+        )
         given = ["--candidate", candidate, "-f", "user.py", "--slo", "slo.yaml", "--duration", f"{seconds}s"]
         return self.gate(*given, *arguments)
 
@@ -76,7 +79,7 @@ def test_a_candidate_like_the_baseline_passes_and_leaves_its_evidence(ci: Ci, se
     service.answer = slowly(lambda _: 0.02)
 
     kept = ["--evidence", "evidence", "--junit", "gate.xml", "--markdown", "gate.md", "--html", "gate.html"]
-    code, said = ci.judge(service.url, "--baseline", service.url, *kept, seconds=30)
+    code, said = ci.judge(service.url, "--baseline", service.url, *kept, seconds=30, warmup="3s")
 
     assert code == 0, said
     assert "PASS" in said
@@ -96,115 +99,55 @@ def test_a_candidate_like_the_baseline_passes_and_leaves_its_evidence(ci: Ci, se
 def test_a_slower_candidate_fails(ci: Ci, service: Any) -> None:
     service.answer = slowly(lambda request: 0.09 if request.path.startswith("/worse") else 0.02)
 
-    code, said = ci.judge(f"{service.url}/worse", "--baseline", service.url, seconds=24)
+    code, said = ci.judge(f"{service.url}/worse", "--baseline", service.url, seconds=24, warmup="3s")
 
     assert code == 1, said
     assert "x blue's" in said
 
 
-@pytest.mark.parametrize("status", [404, 500, 0])
-def test_a_candidate_that_answers_nobody_fails_at_once(ci: Ci, service: Any, status: int) -> None:
-    service.answer = lambda _: (status, b"{}")
+def test_a_candidate_that_answers_nobody_fails_at_once(ci: Ci, service: Any) -> None:
+    """Whether it says so, or whose fault it says it is, or nothing at all."""
+    statuses = itertools.cycle([404, 500, 0])
+    service.answer = lambda _: (next(statuses), b"{}")
     began = time.monotonic()
 
-    code, said = ci.judge(service.url, seconds=600)
+    code, said = ci.judge(service.url, "--evidence", "evidence", seconds=600)
 
     assert code == 1, said
-    assert "requests of POST /brew failed" in said
+    assert re.search(r"all \d+ requests of POST /brew failed", said)
     assert time.monotonic() - began < 120  # of 600
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://nosuchhost.invalid"])
-def test_a_candidate_that_is_not_there_fails_at_once(ci: Ci, url: str) -> None:
-    code, said = ci.judge(url, seconds=600)
-    assert code == 1, said
-    assert "failed" in said
+    measured = read_measured(ci.folder / "evidence")
+    assert measured is not None
+    kinds = ("404", "500", "RemoteDisconnected|ConnectionReset|closed")
+    assert [any(re.search(kind, told) for told in measured.arms["green"].failures) for kind in kinds] == [True] * 3
 
 
 def test_a_baseline_that_is_not_there_is_nobody_to_compare_with(ci: Ci, service: Any) -> None:
-    code, said = ci.judge(service.url, "--baseline", "http://127.0.0.1:1")
+    given = ["--baseline", "http://127.0.0.1:1", "--evidence", "evidence", "--json"]
+    code, said = ci.judge(service.url, *given, seconds=2)
+
     assert code == 3, said
-    assert "blue itself is over the limit" in said
+    reason = json.loads(said)["reason"]  # beside other tests, that the machine is busy may be said before
+    assert "blue itself is over the limit" in reason or "busy" in reason
+    measured = read_measured(ci.folder / "evidence")
+    assert measured is not None
+    of_blue = measured.arms["blue"]
+    assert of_blue.errors == of_blue.requests > 50
+    assert measured.arms["green"].errors == 0
 
 
-def test_a_candidate_that_hangs_fails(ci: Ci, service: Any) -> None:
-    door = threading.Event()
-    service.answer = lambda _: (200, b"{}" if door.wait(60) else b"")
-
-    code, said = ci.judge(service.url, "--rate", "10", seconds=6)
-    door.set()
-
-    assert code == 1, said
-    assert "no answer" in said
-
-
-@pytest.fixture
-def private(tmp_path: Path) -> Iterator[str]:
-    """A service with a certificate that nobody vouches for."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    subprocess.run([*argv, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
-            self.send_response(200)
-            self.send_header("content-length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"https://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_certificate_is_the_locustfiles_business(ci: Ci, private: str) -> None:
-    """Locust's FastHttpUser does not verify by default (`insecure`), its HttpUser does."""
-    (ci.folder / "user.py").write_text(USER.replace("FastHttpUser", "HttpUser"))
-
-    code, said = ci.judge(private, seconds=600)
-
-    assert code == 1, said
-    assert "certificate" in said.lower()
-
-
-UNUSABLE = {
-    "x = (\n": "line 1: SyntaxError",
-    "import locust\n": "no user class in it",
-    "from locust import FastHttpUser\nclass Guest(FastHttpUser): pass\n": "Guest has no task",
-    "x = 1 / 0\n": "line 1: ZeroDivisionError",
-    "import os\nos._exit(9)\n": "ended with code 9",
-}
-
-
-@pytest.mark.parametrize("text", UNUSABLE)
-def test_a_locustfile_that_cannot_be_used_judges_nobody(ci: Ci, service: Any, text: str) -> None:
-    (ci.folder / "user.py").write_text(text)
+def test_a_locustfile_that_cannot_be_used_judges_nobody(ci: Ci, service: Any) -> None:
+    (ci.folder / "user.py").write_text("import locust\nx = 1 / 0\n")
     code, said = ci.judge(service.url)
     assert code == 3, said
-    assert UNUSABLE[text] in said
-
-
-def test_a_task_that_raises_is_a_failure_of_the_candidate(ci: Ci, service: Any) -> None:
-    (ci.folder / "user.py").write_text(USER.replace('self.client.post("/brew", json={"leaves": 3})', "1 / 0"))
-    code, said = ci.judge(service.url, seconds=600)
-    assert code == 1, said
-    assert "ZeroDivisionError" in said
+    assert "line 2: ZeroDivisionError" in said
 
 
 def test_ctrl_c_keeps_what_was_measured(ci: Ci, service: Any) -> None:
-    command = ci.begin(
-        "--candidate", service.url, "-f", "user.py", "--evidence", "evidence", "--json", "--duration", "5m"
-    )
-    while len(service.requests) < 400:  # some of them after the warm-up
+    (ci.folder / "slo.yaml").write_text("load: {warmup: 500ms, rate: 50}\n")
+    kept = ["--evidence", "evidence", "--json"]
+    command = ci.begin("--candidate", service.url, "-f", "user.py", "--slo", "slo.yaml", "--duration", "5m", *kept)
+    while len(service.requests) < 150:  # some of them after the warm-up, which is repeated three times at most
         assert command.poll() is None
         time.sleep(0.05)
 

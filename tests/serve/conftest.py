@@ -52,6 +52,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if {"table", "service", "case"} <= set(metafunc.fixturenames):
         rows = [(service, name) for service, cases in SERVICES.items() for name in cases]
         metafunc.parametrize(("service", "case"), rows, ids=[f"{service}-{name}" for service, name in rows])
+    if {"service", "header"} <= set(metafunc.fixturenames):
+        shown = [(extra["shown_by"].partition("-")[0], name) for name, extra in EXTRA_HEADERS.items()]
+        metafunc.parametrize(("service", "header"), shown, ids=list(EXTRA_HEADERS))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that is asked of one service follows one another, because the two servers take seconds to start."""
+    places = [place for place, item in enumerate(items) if item.path == HERE / "test_conformance.py"]
+    ordered = sorted((items[place] for place in places), key=_service)
+    for place, item in zip(places, ordered, strict=True):
+        items[place] = item
+
+
+def _service(item: pytest.Item) -> str:
+    asked = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return str(asked.get("service", ""))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -20,6 +21,9 @@ SERVERS = {
     "bentoml": [str(Path(sys.executable).with_name("bentoml")), "serve"],
     "noren": [sys.executable, "-m", "noren_serve"],
 }
+
+# One for all: each new client would read the certificates of all authorities, which takes as long as 20 requests.
+HTTP = httpx.Client(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,7 @@ class Server:
     def ready(self) -> bool:
         """Whether it answers anything at all; some of the zoo are never ready in BentoML's sense."""
         try:
-            httpx.get(f"{self.url}/schema.json", timeout=5, trust_env=False)
+            HTTP.get(f"{self.url}/schema.json", timeout=5)
             return True
         except httpx.TransportError:
             return False

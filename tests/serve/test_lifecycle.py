@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 KINDS = ("bentoml", "noren")
+# Of a client: no proxy, and no certificates of authorities, which each new one would read for 20 ms.
+PLAIN: dict[str, Any] = {"trust_env": False, "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
 
 
 class Hooks:
@@ -50,7 +53,7 @@ class Hooks:
         """The processes that answer. With few connections one may get all the work, so ask on many."""
 
         def ask(_: int) -> int:
-            return int(httpx.post(f"{self.servers[kind].url}/pid", trust_env=False, timeout=60).text)
+            return int(httpx.post(f"{self.servers[kind].url}/pid", timeout=60, **PLAIN).text)
 
         found: set[int] = set()
         deadline = time.monotonic() + 60
@@ -75,7 +78,7 @@ def test_from_start_to_stop(hooks: Hooks) -> None:
     started = {kind: hooks.lines(kind) for kind in KINDS}
     with ThreadPoolExecutor(2) as guests:
         answers = {
-            kind: guests.submit(httpx.post, f"{server.url}/nap", json={"seconds": 1.2}, trust_env=False, timeout=60)
+            kind: guests.submit(httpx.post, f"{server.url}/nap", json={"seconds": 1.2}, timeout=60, **PLAIN)
             for kind, server in hooks.servers.items()
         }
         for kind, server in hooks.servers.items():
@@ -118,7 +121,7 @@ def test_the_death_of_a_worker_is_noticed_by_its_guests_only(start: Callable[...
 
 def _answered(url: str) -> bool:
     try:
-        return httpx.post(f"{url}/nap", json={"seconds": 0.01}, trust_env=False, timeout=60).status_code == 200
+        return httpx.post(f"{url}/nap", json={"seconds": 0.01}, timeout=60, **PLAIN).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -133,8 +136,8 @@ def test_a_built_bento_is_served_by_its_tag_and_from_its_folder(
     try:
         for server in started:
             server.await_ready()
-            assert httpx.post(f"{server.url}/say", json={}, trust_env=False, timeout=60).text == "hello"
-            metrics = httpx.get(f"{server.url}/metrics", trust_env=False).text
+            assert httpx.post(f"{server.url}/say", json={}, timeout=60, **PLAIN).text == "hello"
+            metrics = httpx.get(f"{server.url}/metrics", **PLAIN).text
             assert 'endpoint="/say",http_response_code="200",runner_name="tiny",service_name="tiny"' in metrics
             assert 'service_version="v1"' in metrics
     finally:
@@ -154,7 +157,7 @@ def measured(pairs: Callable[[str], Any]) -> dict[str, str]:
     """/metrics of both after the same requests."""
     found = {}
     for server in pairs("hooks_zoo").both:
-        with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+        with httpx.Client(base_url=server.url, timeout=60, **PLAIN) as client:
             for path, body in [("/pid", {}), ("/nap", {"seconds": "x"}), ("/nap", {"seconds": 0}), ("/nope", {})] * 2:
                 client.post(path, json=body)
             found[server.kind] = client.get("/metrics").text

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-IMDB = ROOT.parent / "shared" / "data" / "imdb"
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -234,14 +233,3 @@ def test_a_model_no_better_than_none_is_saved_only_by_force_and_that_is_recorded
     assert forced.returncode == 0, forced.stderr
     assert json.loads(forced.stdout)["forced"] is True
     assert len(stored_models(tmp_path)) == 1
-
-
-@pytest.mark.e2e
-@pytest.mark.skipif(not IMDB.is_dir(), reason=f"the IMDb reviews are not at {IMDB}")
-def test_imdb_reaches_the_goal(tmp_path: Path) -> None:
-    done = train(tmp_path, "--data", str(IMDB), "--json", timeout=300)
-
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads(done.stdout)["metrics"]
-    assert metrics["accuracy"] >= 0.905
-    assert metrics["auc"] >= 0.966

@@ -1,7 +1,8 @@
-"""`noren gate calibrate` with real copies of a real Bento."""
+"""The load gate, and `noren gate calibrate`, with real copies of a real Bento."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,23 @@ def copies(house: House) -> list[str]:
     runs = {p.env["NOREN_REVISION"] for p in house.processes("replica")}
     wanted = {folder.name for folder in (house.home / "replicas").iterdir()}
     return sorted(name for name in runs | wanted if name.startswith("calibrate_"))
+
+
+@pytest.mark.quiet
+def test_a_bento_that_is_much_slower_fails_the_load_gate(serving: House) -> None:
+    load = {"rate": 30, "warmup": "0s", "duration": "12s"}
+
+    said = serving.apply("echo:slow", "--wait", expect=1, gates={"load": load}).out
+
+    assert "failed its gate: " in said
+    verdict = serving.run("verdict", "echo", "--json").json[-1]
+    assert verdict["outcome"] == "FAIL"
+    assert [check["name"] for check in verdict["checks"] if check["outcome"] == "FAIL"] != []
+    assert verdict["degraded"] == ""  # there was room for a copy of blue
+    assert verdict["replicas"] != []
+    serving.until(Path(verdict["evidence"], "report.html").exists)  # drawn while the rollout goes on
+    serving.until(serving.settled)
+    serving.until(lambda: serving.processes("gate") == [])
 
 
 @pytest.mark.quiet
