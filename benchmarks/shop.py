@@ -6,6 +6,7 @@ table. NAMES=... measures some, and publishes nothing.
 """
 
 import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -24,7 +25,9 @@ from benchmarks.serve.run import wait_for_an_answer
 from benchmarks.serve.scorers import CACHE
 from benchmarks.serve.tree import Tree, adopt_orphans, cores
 
-HOME = CACHE / "shop"  # a BENTOML_HOME
+_SOURCES = sorted([*ROOT.glob("models/*.py"), *ROOT.glob("training/*.py")])
+_CODE = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES))
+HOME = CACHE / "shop" / _CODE.hexdigest()[:12]  # a BENTOML_HOME; other code trains other models
 DIFFERENT = 1_500  # requests, more than the 1,024 answers that a cache keeps
 SECONDS = 5.0
 GUESTS = 16
