@@ -110,7 +110,8 @@ def main(names: Sequence[str]) -> int:
     found: list[Row] = []
     for name in names or SHOP:
         asked = SHOP[name]
-        one, many = bodies(name, asked.one), bodies(name, asked.many, size=asked.size, count=200)
+        one = bodies(name, asked.one)
+        many = bodies(name, asked.many, size=asked.size, count=max(100, DIFFERENT // asked.size + 1))
         requests = [request("/predict", body, asked.kinds[0]) for body in one]
         batches = [request("/predict_batch", body, asked.kinds[1]) for body in many]
         measured = {server: measure(name, server, requests, batches) for server in SERVERS}
