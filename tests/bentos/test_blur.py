@@ -6,8 +6,6 @@ import gc
 import io
 import json
 import os
-import re
-import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from pydantic import BaseModel
 
@@ -332,29 +329,6 @@ def test_the_field_is_described_as_a_file(request_model: Any, field: str) -> Non
     assert schema["description"]
     assert (schema.get("items") or schema)["type"] == "file"
     assert (openapi.get("items") or openapi)["format"] == "binary"
-
-
-def test_the_bento_has_what_serving_imports_in_the_versions_of_the_project() -> None:
-    bentofile = yaml.safe_load((ROOT / "bentos/blur/bentofile.yaml").read_text())
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())
-    locked: dict[str, set[str]] = {}  # a library may be locked in one version per Python
-    for package in lock["package"]:
-        locked.setdefault(package["name"], set()).add(package.get("version", ""))
-
-    assert all((ROOT / path).is_file() for path in bentofile["include"])
-    for requirement in bentofile["python"]["packages"]:
-        name, version = requirement.split("==")
-        assert version in locked.get(name, {version}), f"{name}: uv.lock has {locked[name]}"
-
-
-def test_every_module_that_serving_imports_is_in_the_bento() -> None:
-    included = set(yaml.safe_load((ROOT / "bentos/blur/bentofile.yaml").read_text())["include"])
-    imported = set()
-    for path in [ROOT / name for name in included]:
-        for module in re.findall(r"^\s*from ((?:bentos|models)\.[\w.]+) import", path.read_text(), re.MULTILINE):
-            imported.add(module.replace(".", "/") + ".py")
-
-    assert imported <= included
 
 
 # Offline

@@ -1,12 +1,10 @@
 """The churn service: what it refuses, what it answers, what is inside its Bento, and the same over HTTP."""
 
-import ast
 import asyncio
 import csv
 import json
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from math import log
 from pathlib import Path
@@ -16,7 +14,6 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
@@ -235,44 +232,6 @@ def test_a_file_is_judged_offline_and_bad_rows_are_put_aside(model: ChurnModel, 
     assert [line["row"] for line in lines] == [1, 3]
     assert lines[0]["probability"] == pytest.approx(model.judge([EXAMPLE])[0].probability)
     assert (rejected["row"], rejected["reasons"][0]["field"]) == (2, "age")
-
-
-# Its Bento
-
-
-def imported(path: Path) -> set[str]:
-    """Our own files that a file imports, wherever in it, relative to the root."""
-    names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    files = {f"{name.replace('.', '/')}.py" for name in names if name.startswith(("bentos.", "models."))}
-    return {file for file in files if (ROOT / file).is_file()}
-
-
-def test_the_bento_includes_what_the_service_imports_and_nothing_else() -> None:
-    needed: set[str] = set()
-    todo = {"bentos/churn/service.py"}
-    while todo:
-        needed.add(file := todo.pop())
-        todo |= imported(ROOT / file) - needed
-
-    included = yaml.safe_load((ROOT / "bentos/churn/bentofile.yaml").read_text())["include"]
-
-    packages = {"bentos/__init__.py", "bentos/churn/__init__.py", "models/__init__.py"}
-    assert set(included) == needed | packages
-
-
-def test_the_versions_are_those_of_the_project() -> None:
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())
-    project: dict[str, set[str]] = {}  # a library may be locked in one version per Python
-    for package in lock["package"]:
-        project.setdefault(package["name"], set()).add(package.get("version", ""))
-    wanted = yaml.safe_load((ROOT / "bentos/churn/bentofile.yaml").read_text())["python"]["packages"]
-
-    for requirement in wanted:
-        name, version = requirement.split("==")
-        assert version in project.get(name, {version}), f"{name}: uv.lock has {project[name]}"
 
 
 # Over HTTP

@@ -1,10 +1,8 @@
 """The forecast service: what it refuses, what it answers, when it is for, what is inside its Bento, and over HTTP."""
 
-import ast
 import json
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from math import isfinite
@@ -13,7 +11,6 @@ from typing import Any, get_args
 
 import httpx
 import pytest
-import yaml
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
@@ -280,44 +277,6 @@ def test_a_file_is_forecast_offline_and_bad_rows_are_put_aside(model: ForecastMo
     assert [(line["row"], len(line["points"])) for line in lines] == [(1, 3), (4, 1)]
     assert [one["level"] for one in lines[0]["intervals"]] == [0.5, 0.9]
     assert [(one["row"], one["reasons"][0]["field"]) for one in rejects] == [(2, "values"), (3, "horizon")]
-
-
-# Its Bento
-
-
-def imported(path: Path) -> set[str]:
-    """Our own files that a file imports, wherever in it, relative to the root."""
-    names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    files = {f"{name.replace('.', '/')}.py" for name in names if name.startswith(("bentos.", "models."))}
-    return {file for file in files if (ROOT / file).is_file()}
-
-
-def test_the_bento_includes_what_the_service_imports_and_nothing_else() -> None:
-    needed: set[str] = set()
-    todo = {"bentos/forecast/service.py"}
-    while todo:
-        needed.add(file := todo.pop())
-        todo |= imported(ROOT / file) - needed
-
-    included = yaml.safe_load((ROOT / "bentos/forecast/bentofile.yaml").read_text())["include"]
-
-    packages = {"bentos/__init__.py", "bentos/forecast/__init__.py", "models/__init__.py"}
-    assert set(included) == needed | packages
-
-
-def test_the_versions_are_those_of_the_project() -> None:
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())
-    project: dict[str, set[str]] = {}  # a library may be locked in one version per Python
-    for package in lock["package"]:
-        project.setdefault(package["name"], set()).add(package.get("version", ""))
-    wanted = yaml.safe_load((ROOT / "bentos/forecast/bentofile.yaml").read_text())["python"]["packages"]
-
-    for requirement in wanted:
-        name, version = requirement.split("==")
-        assert version in project.get(name, {version}), f"{name}: uv.lock has {project[name]}"
 
 
 # Over HTTP

@@ -2,7 +2,6 @@
 
 import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +50,6 @@ def test_training_and_load_test_tools_are_not_installed(bento: Path) -> None:
 
     assert unwanted.isdisjoint(locked(bento))
     assert {"bentoml", "numpy", "uvloop", "httptools"} <= locked(bento).keys()
-
-
-def test_the_versions_are_those_of_the_project() -> None:
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())
-    project: dict[str, set[str]] = {}  # a library may be locked in one version per Python
-    for package in lock["package"]:
-        project.setdefault(package["name"], set()).add(package.get("version", ""))
-    wanted = yaml.safe_load((ROOT / "bentos/sentiment/bentofile.yaml").read_text())["python"]["packages"]
-
-    for requirement in wanted:
-        name, version = requirement.split("==")
-        assert version in project.get(name, {version}), f"{name}: uv.lock has {project[name]}"
 
 
 def test_every_route_has_a_complete_example(bento: Path) -> None:
