@@ -17,7 +17,7 @@ from models import blur
 from models.blur import BlurModel, Metrics, Parameters
 from models.probability import Floats, Truths
 from training import blur_families, photos, tables, trainer
-from training.datasets import DataError
+from training.datasets import DataError, bundle
 from training.trainer import Candidate, Data, DataOption, ForceOption, Goal, JsonOption, OutOption, Session
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def certh(folder: Path) -> Samples:
     Laplacian_Max, Laplacian_Var   of the photo in grey, 600 x 400 pixels, light 0 to 1
     Label                          1: blurred
     """
-    folder = folder / "blur" if (folder / "blur").is_dir() else folder
+    folder = bundle(folder, "blur")
     table = tables.checked(tables.read_csv(folder, CERTH_FILE), _schema(), where=str(folder / CERTH_FILE))
     blurred = table["Label"].to_numpy() == 1
     counts = int((~blurred).sum()), int(blurred.sum())

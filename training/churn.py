@@ -17,7 +17,7 @@ from models.classifier import grid
 from models.probability import Truths
 from training import classify, tables, trainer
 from training.classify import Labelled, Outcome
-from training.datasets import DataError
+from training.datasets import DataError, bundle
 from training.trainer import DataOption, ForceOption, Goal, JsonOption, Options, OutOption, Session
 
 FILE = "Churn_Modelling_original.csv"
@@ -84,7 +84,7 @@ def bank(folder: Path) -> Labelled:
     """10,000 customers of a bank in `folder`, or in churn below it; or your own in that form. Raises DataError."""
     import pandera.pandas as pa
 
-    folder = classify.bundle(folder, "churn")
+    folder = bundle(folder, "churn")
     schema = pa.DataFrameSchema(
         {
             **classify.accepted(Customer, COLUMNS),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,11 +58,6 @@ class Outcome:
     def classifier(self) -> Classifier:
         """What is stored."""
         return self.fitted.classifier
-
-
-def bundle(data: Path, name: str) -> Path:
-    """The folder of a bundle: `data` itself, or the one of that name in it."""
-    return data / name if (data / name).is_dir() else data
 
 
 def accepted(row: type[BaseModel], columns: Mapping[str, str]) -> "dict[str, pa.Column]":

@@ -22,6 +22,11 @@ class DataError(Exception):
         self.problem, self.fix = problem, fix
 
 
+def bundle(data: Path, name: str) -> Path:
+    """The folder of a bundle: `data` itself, or the one of that name in it."""
+    return data / name if (data / name).is_dir() else data
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reviews:
     """n texts and, for each, whether it is positive."""

@@ -19,7 +19,7 @@ import typer
 from models import recommend
 from models.recommend import Array, Method, Metrics, Parameters, Ratings
 from training import sources, tables, trainer
-from training.datasets import DataError
+from training.datasets import DataError, bundle
 from training.trainer import Candidate, Data, DataOption, ForceOption, Goal, JsonOption, Options, OutOption, Session
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def recbole() -> RatingData:
 
 def movielens(folder: Path) -> RatingData:
     """`u.data` and `u.item` of MovieLens 100K, or your own data in that form, in `folder` or in ml-100k below it."""
-    folder = folder / NAME if (folder / NAME).is_dir() else folder
+    folder = bundle(folder, NAME)
     options: dict[str, Any] = {"header": None, "quoting": csv.QUOTE_NONE, "keep_default_na": False}
     ratings = tables.read_csv(
         folder,

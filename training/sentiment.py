@@ -14,7 +14,7 @@ import typer
 from models import sentiment
 from models.sentiment import Metrics, Parameters, SentimentModel
 from training import datasets, trainer
-from training.datasets import DataError, ReviewData
+from training.datasets import DataError, ReviewData, bundle
 from training.trainer import Candidate, Data, DataOption, ForceOption, Goal, JsonOption, Options, OutOption
 
 MODEL_FILE = "model.npz"
@@ -64,8 +64,7 @@ def _read(folder: Path | None) -> ReviewData:
     """The built-in reviews, or those of a folder, which may be the one that holds `imdb` among others."""
     if folder is None:
         return datasets.amazon_reviews()
-    inside = folder / "imdb"
-    return datasets.imdb_reviews(inside if inside.is_dir() else folder)
+    return datasets.imdb_reviews(bundle(folder, "imdb"))
 
 
 def _fit(reviews: ReviewData, parameters: Parameters) -> SentimentModel:

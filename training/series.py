@@ -10,7 +10,7 @@ import numpy as np
 from models.forecast import OTHER, SEASONS
 from models.smoothing import Floats
 from training import tables
-from training.datasets import DataError
+from training.datasets import DataError, bundle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,9 +51,8 @@ def m3(folder: Path) -> SeriesData:
 
     The 3,003 series of the M3 competition (Makridakis & Hibon 2000), or your own in that form. Raises DataError.
     """
-    own = folder / "m3"
     texts = {"id": str, "period": str, "train": str, "test": str}  # else a single number would be read as one
-    table = tables.read_csv(own if own.is_dir() else folder, _FILE, dtype=texts)
+    table = tables.read_csv(bundle(folder, "m3"), _FILE, dtype=texts)
     table = tables.checked(table, _schema(), where=_FILE)
     return _data("m3", tuple(_m3_tasks(table)), table)
 

@@ -14,6 +14,7 @@ from models import telecom_plan
 from models.classifier import grid
 from training import classify, tables, trainer
 from training.classify import Labelled
+from training.datasets import bundle
 from training.trainer import DataOption, ForceOption, Goal, JsonOption, Options, OutOption
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def mobile(folder: Path) -> Labelled:
     """3,214 customers with two mobile plans in `folder`, or in telecom below it; or your own. Raises DataError."""
     import pandera.pandas as pa
 
-    folder = classify.bundle(folder, "telecom")
+    folder = bundle(folder, "telecom")
     schema = pa.DataFrameSchema(
         {
             **classify.accepted(Usage, {field: field for field in FIELDS}),

@@ -16,7 +16,7 @@ from bentos.vehicle_price.schema import Body, Condition, Fuel, Paint, Transmissi
 from models import vehicle_price
 from models.vehicle_price import Fit, Listing, Parameters, Truths
 from training import tables, trainer
-from training.datasets import DataError
+from training.datasets import DataError, bundle
 from training.trainer import Candidate, Data, DataOption, ForceOption, Goal, JsonOption, Options, OutOption
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def main(
 
 def vehicles(data: Path) -> Adverts:
     """The adverts and the published split, in `data` or in its folder `vehicles`. Raises DataError."""
-    folder = data / "vehicles" if (data / "vehicles").is_dir() else data
+    folder = bundle(data, "vehicles")
     table = tables.read_csv(folder, TABLE)
     if "date_posted" in table.columns:
         table = table.assign(date_posted=_days(table["date_posted"]))
