@@ -35,7 +35,9 @@ def reconcile(deployment: Deployment, world: World, store: Store, drivers: Drive
     Raises what the drivers raise, and Stale when a command was faster: the next tick sees both.
     """
     gate = _gate(deployment, drivers.gate)
-    busy = deployment.active is not None and (gate is GateState.RUNNING or drivers.gate.busy())
+    # Asked only before the first guest: afterwards no gate is begun, and each question is a look at all processes.
+    waits = deployment.active is not None and deployment.active.step < 0
+    busy = waits and (gate is GateState.RUNNING or drivers.gate.busy())
     seen = world.observation(deployment.name, gate, gate_busy=busy)
     action = choose(deployment, seen)
     after = follow(deployment, action, seen)
