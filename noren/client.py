@@ -46,7 +46,7 @@ class Client:
     def home(self) -> str:
         """The home folder of the control plane that answers there; "" when it is not one of ours."""
         try:
-            return str(httpx.get(f"{self.url}/livez", timeout=2.0, trust_env=False).json()["home"])
+            return str(self._http.get(f"{self.url}/livez", timeout=2.0).json()["home"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return ""
 

@@ -8,13 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from noren.bootstrap import image
+from benchmarks.chaos import postgresql as servers
+from benchmarks.chaos.postgresql import PostgreSql
 from noren.domain.deployment import Revision, Route
+from noren.drivers import image
 from noren.settings import Settings, load
 
 # How long an example takes says something of the machine, which may be busy, and nothing of what is tested.
@@ -159,3 +162,15 @@ def tiny_image(tiny: Tiny, base_image: str, tmp_path_factory: pytest.TempPathFac
     assert done.returncode == 0, done.stdout + done.stderr
     yield settings
     subprocess.run(["podman", "rmi", "--force", made.name], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSql]:
+    """A server that runs. Whoever stops it starts it again."""
+    if find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed: `pip install 'psycopg[binary]'`")
+    programs = servers.programs()
+    if programs is None:
+        pytest.skip(servers.MISSING)
+    with PostgreSql(programs) as server:
+        yield server

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from noren import settings
-from noren.bootstrap import control_plane, image
+from noren.bootstrap import control_plane
 from noren.domain.deployment import Revision, Route
 from noren.domain.errors import Conflict, DriverError, SpecError
+from noren.drivers import image
 from noren.machine import Machine
 from noren.settings import Runtime, Settings
 

@@ -51,10 +51,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="NAME,...", help=f"of {names}")
     parser.add_argument("--requests", type=int, default=0, metavar="N", help="at least, during the promotions")
     parser.add_argument("--rate", type=float, default=0.0, help="requests per second")
-    parser.add_argument("--short", action="store_true", help="each event once: minutes instead of hours")
+    parser.add_argument("--short", action="store_true", help="each event once: minutes instead of an hour")
     parser.add_argument("--fresh", action="store_true", help="forget what came of these events before")
-    parser.add_argument("--database-url", default="", help="of the PostgreSQL that is restarted; it must be empty")
-    parser.add_argument("--restart-database", default="", metavar="COMMAND", help="how it is restarted")
     options = parser.parse_args(arguments)
     options.requests = options.requests or (2_000 if options.short else 100_000)
     options.rate = options.rate or (100.0 if options.short else 250.0)
@@ -74,22 +72,16 @@ def _stage(options: argparse.Namespace, folder: Path) -> Stage:
     envs.mkdir()
 
     @contextlib.contextmanager
-    def house(*, database: bool = False) -> Iterator[House]:
-        url = options.database_url if database else ""
+    def house(database_url: str = "") -> Iterator[House]:
         with tempfile.TemporaryDirectory(dir=folder) as own:
-            made = House(Path(own), store, envs, database_url=url)
+            made = House(Path(own), store, envs, database_url=database_url)
             try:
                 made.up()
                 yield made
-                if database:
-                    made.remove()  # the next house has the same one
             finally:
                 made.down()
 
-    restart = options.restart_database if options.database_url else ""
-    return Stage(
-        house=house, rate=options.rate, requests=options.requests, short=options.short, restart_database=restart
-    )
+    return Stage(house=house, rate=options.rate, requests=options.requests, short=options.short)
 
 
 def _play(todo: Sequence[Scene], ledger: Ledger, stage: Stage, skipped: dict[str, str]) -> None:

@@ -80,11 +80,6 @@ class House:
         if left := self.machine.processes():
             raise SystemExit(f"`noren down` left {left}")
 
-    def remove(self) -> None:
-        """Delete the deployment, and wait until nothing of it is left."""
-        self.run("delete", NAME)
-        self.until(lambda: self._http.get(self._api).status_code == 404)
-
     def apply(self, *options: str, **fields: Any) -> str:
         """Declare a new revision, always of the other Bento; its name."""
         self._applied += 1

@@ -3,10 +3,8 @@
 import contextlib
 import random
 import resource
-import shlex
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.chaos import postgresql
 from benchmarks.chaos.guests import Answer, Guests
 from benchmarks.chaos.house import House
 from benchmarks.chaos.outcome import Figure, Outcome, judge
+from benchmarks.chaos.postgresql import PostgreSql
 
 _HELD = {"step_wait": "120s", "bake": "120s"}  # the rollout stays where it is until it is told to go on
 _MOMENT_S = 0.05  # between the kill of a process and the front door's knowing of it
@@ -28,11 +28,10 @@ _EJECTED_WITHIN_S = 6.0  # two health checks that hang, and the pauses before th
 class Stage:
     """What a scene is played with."""
 
-    house: Callable[..., contextlib.AbstractContextManager[House]]  # a Noren that runs, and is ended; `database=True`
+    house: Callable[..., contextlib.AbstractContextManager[House]]  # a Noren that runs, and is ended; `database_url=`
     rate: float  # requests per second
     requests: int  # at least, for the promotions
     short: bool  # each event once, and no longer than it must be
-    restart_database: str = ""  # a command
 
     def often(self, times: int) -> int:
         """How often something is done: once when it is to be short."""
@@ -347,9 +346,11 @@ def fill_the_disk(stage: Stage) -> Outcome:
 
 def restart_the_database(stage: Stage) -> Outcome:
     """PostgreSQL is restarted in the middle of a rollout."""
-    if not stage.restart_database:
-        raise Skipped("say with --database-url and --restart-database which one, and how")
-    return _without_store(stage, lambda _house: _restarted(stage.restart_database), seconds=5.0, database=True)
+    found = postgresql.programs()
+    if found is None:
+        raise Skipped(postgresql.MISSING)
+    with PostgreSql(found) as server:
+        return _without_store(stage, lambda _house: _restarted(server), seconds=5.0, database_url=server.new_url())
 
 
 class Skipped(Exception):  # noqa: N818  it is no error
@@ -361,10 +362,10 @@ def _without_store(
     trouble: Callable[[House], contextlib.AbstractContextManager[None]],
     *,
     seconds: float = 30.0,
-    database: bool = False,
+    database_url: str = "",
 ) -> Outcome:
     times = stage.often(3)
-    with stage.house(database=database) as house:
+    with stage.house(database_url=database_url) as house:
         house.live()
         with house.guests(stage.rate) as guests:
             for _ in range(times):
@@ -399,9 +400,10 @@ def _full(house: House) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _restarted(command: str) -> Iterator[None]:
-    subprocess.run(shlex.split(command), check=True)
+def _restarted(server: PostgreSql) -> Iterator[None]:
+    server.stop("fast")
     yield
+    server.start()
 
 
 def reboot(stage: Stage) -> Outcome:

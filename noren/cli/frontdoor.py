@@ -6,6 +6,7 @@ import typer
 
 from noren import settings
 from noren.cli.console import AsJson, out, print_json
+from noren.drivers import front_door
 from noren.machine import Machine
 
 app = typer.Typer(help="Look after the proxy that guests come through.", no_args_is_help=True)
@@ -17,8 +18,6 @@ def restart(as_json: AsJson = False) -> None:
 
     `noren up` does so by itself where another version of Envoy, or of Noren, is installed by now.
     """
-    from noren.bootstrap import front_door  # half a second of imports
-
     chosen = settings.load()
     began = time.monotonic()
     front_door(chosen, Machine(chosen.home)).restart()

@@ -17,6 +17,7 @@ from noren.client import Client
 from noren.domain.errors import Conflict, DriverError, DriverUnavailable
 from noren.machine import Machine, exit_code, listener, own_environment, tail, uninterrupted
 from noren.settings import Runtime, Settings
+from noren.shutdown import end, stop_everything
 
 _WITHIN_S = 30.0
 
@@ -97,8 +98,6 @@ def _start(chosen: Settings, *, foreground: bool) -> None:
         _wait_for_front_door(chosen)
         _wait_for_live(chosen)
     except KeyboardInterrupt:
-        from noren.bootstrap import end, stop_everything  # half a second of imports
-
         if outlived:
             end(machine, "server")
         else:

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from noren.bootstrap import container_runtime, end
 from noren.control.ports import Replica, ReplicaState, Runtime
 from noren.domain.deployment import Revision, Route
 from noren.domain.errors import NotFound
+from noren.drivers import container_runtime
 from noren.machine import Machine
 from noren.runtimes.container import KIND as CONTAINER
 from noren.runtimes.memory import MemoryRuntime
 from noren.runtimes.process import ProcessRuntime
+from noren.shutdown import end
 
 if TYPE_CHECKING:  # importlib mode does not let a test import its conftest
     from noren.settings import Settings

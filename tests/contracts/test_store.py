@@ -19,8 +19,6 @@ from noren.domain.verdict import Check, Outcome, Verdict
 from noren.stores.memory import MemoryStore
 from noren.stores.sql import SqlStore
 
-pytest_plugins = ("tests.stores.postgresql",)
-
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 # No field has its default value: a field that a store forgets is noticed.

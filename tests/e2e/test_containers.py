@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from noren.bootstrap import image
 from noren.domain.deployment import Revision, Route
+from noren.drivers import image
 from noren.settings import load
 
 if TYPE_CHECKING:

@@ -15,11 +15,10 @@ from noren.machine import Marked, free_port
 from noren.stores.sql import SqlStore
 
 if TYPE_CHECKING:  # importlib mode does not let a test import its conftest
+    from benchmarks.chaos.postgresql import PostgreSql
     from tests.e2e.conftest import House
-    from tests.stores.postgresql import PostgreSql
 
 pytestmark = pytest.mark.e2e
-pytest_plugins = ("tests.stores.postgresql",)
 
 
 @dataclass(frozen=True, kw_only=True)

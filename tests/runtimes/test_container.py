@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from noren.bootstrap import container_runtime, end
 from noren.control.ports import Replica, ReplicaState
 from noren.domain.deployment import Resources, Revision, Route, Server
+from noren.drivers import container_runtime
 from noren.machine import Machine
 from noren.runtimes.container import KIND, ContainerRuntime, Image
 from noren.runtimes.engine import Container
 from noren.runtimes.record import Records
+from noren.shutdown import end
 
 if TYPE_CHECKING:
     from noren.settings import Settings

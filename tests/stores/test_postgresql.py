@@ -22,10 +22,9 @@ from noren.stores.sql import SqlStore
 from noren.stores.tables import Base
 
 if TYPE_CHECKING:
-    from tests.stores.postgresql import PostgreSql
+    from benchmarks.chaos.postgresql import PostgreSql
 
 pytestmark = pytest.mark.e2e
-pytest_plugins = ("tests.stores.postgresql",)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from noren.control.ports import Event
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision, Route
 from noren.domain.errors import DriverError, DriverUnavailable, SpecError, Stale
+from noren.stores import database
 from noren.stores.sql import SqlStore
 from noren.stores.tables import Base
 
@@ -84,6 +86,21 @@ def test_a_time_of_another_zone_comes_back_as_the_same_instant(tmp_path: Path) -
     store.save(Deployment(name="shop"), events=[Event(at=tokyo, kind="state", message="a")])
 
     assert store.events("shop")[0].at == NOON
+
+
+def test_migrations_are_known_by_the_names_of_their_files_and_alembic_is_only_needed_to_migrate(tmp_path: Path) -> None:
+    scripts = ScriptDirectory(str(Path(database.__file__).parent / "migrations"))
+    for script in scripts.walk_revisions():
+        assert Path(script.path).name.startswith(f"{script.revision}_")
+    SqlStore(url(tmp_path)).engine.dispose()
+    code = (
+        "import sys; from noren.stores.sql import SqlStore; SqlStore(sys.argv[1]); assert 'alembic' not in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", code, url(tmp_path)], check=True)
+
+    with SqlStore(url(tmp_path)).engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == scripts.get_current_head()
 
 
 def unwritable(tmp_path: Path) -> str:
@@ -163,6 +180,7 @@ import sys
 from noren.control.ports import Event
 from noren.domain.commands import Deployment
 from noren.domain.errors import Stale
+from noren.stores import database
 from noren.stores.sql import SqlStore
 from datetime import UTC, datetime
 store, done = SqlStore(sys.argv[1]), 0

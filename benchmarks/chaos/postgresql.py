@@ -1,20 +1,14 @@
-"""A PostgreSQL of the tests' own: Debian's programs, run by a user without rights, in a folder that goes afterwards.
-
-Tests load it with `pytest_plugins`; they are skipped, with the reason, where it is not installed.
-"""
+"""A PostgreSQL of one's own: Debian's programs, run by a user without rights, in a folder that goes afterwards."""
 
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import pytest
-
+MISSING = "no PostgreSQL below /usr/lib/postgresql: `apt-get install postgresql`"
 _CONFIGURATION = """
 listen_addresses = ''
 unix_socket_directories = '{folder}'
@@ -24,12 +18,18 @@ shared_buffers = 16MB
 """
 
 
+def programs() -> Path | None:
+    """The folder of initdb and its like; None where it is not installed, or not by Debian."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found else None
+
+
 class PostgreSql:
-    """One server, reached by a socket in its folder."""
+    """One server, reached by a socket in its folder. It runs from `with` on, and is gone afterwards."""
 
     def __init__(self, programs: Path) -> None:
         self._programs = programs
-        # pytest's own folders are closed to other users, and the path of a socket has at most 107 characters.
+        # Folders of pytest and tempfile are closed to other users, and the path of a socket has at most 107 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="noren-pg-", dir="/tmp"))
         self._data, self._databases = self.folder / "data", 0
         self._owner = _owner()
@@ -39,6 +39,17 @@ class PostgreSql:
         with (self._data / "postgresql.conf").open("a") as configuration:
             configuration.write(_CONFIGURATION.format(folder=self.folder))
 
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
     def new_url(self) -> str:
         """The URL of a database with nothing in it."""
         self._databases += 1
@@ -47,6 +58,7 @@ class PostgreSql:
         return f"postgresql://noren@/{name}?host={self.folder}"
 
     def start(self) -> None:
+        """Returns when it can be reached."""
         self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", self.folder / "log")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -54,6 +66,7 @@ class PostgreSql:
         self._run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
 
     def remove(self) -> None:
+        """Stop it, and delete its folder."""
         if (self._data / "postmaster.pid").exists():
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -63,7 +76,8 @@ class PostgreSql:
         how: dict[str, Any] = {"cwd": self.folder, "env": {"LC_ALL": "C"}, "timeout": 120, **self._owner}
         with (self.folder / f"{program}.out").open("wb") as out:  # no pipe: the server would keep it open
             done = subprocess.run(argv, stdout=out, stderr=out, check=False, **how)
-        assert done.returncode == 0, (self.folder / f"{program}.out").read_text()
+        if done.returncode:
+            raise SystemExit(f"`{' '.join(argv)}` ended with {done.returncode}:\n{Path(out.name).read_text()}")
 
 
 def _owner() -> dict[str, Any]:
@@ -73,19 +87,3 @@ def _owner() -> dict[str, Any]:
     users = {user.pw_name: user for user in pwd.getpwall()}
     user = users.get("postgres") or users["nobody"]
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSql]:
-    """A server that runs. Whoever stops it starts it again."""
-    if find_spec("psycopg") is None:
-        pytest.skip("psycopg is not installed: `pip install 'psycopg[binary]'`")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("no PostgreSQL below /usr/lib/postgresql: `apt-get install postgresql`")
-    server = PostgreSql(found[-1].parent)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
