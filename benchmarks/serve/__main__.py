@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from benchmarks import page
 from benchmarks.rows import RESULTS, Row, publish, show
-from benchmarks.serve import endurance, hotspots, tables, training
+from benchmarks.serve import endurance, hotspots, lone, tables, training
 from benchmarks.serve.contenders import Contender
 from benchmarks.serve.figures import Results, entry
 from benchmarks.serve.goals import goals
@@ -54,7 +54,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serve", description=__doc__)
     parser.add_argument("what", nargs="?", choices=["run", "profile"], default="run")
     parser.add_argument("--quick", action="store_true", help="one short round, to try; nothing is published")
-    parser.add_argument("--only", default="", metavar="NAME,...", help="servers and models whose names contain one")
+    parser.add_argument(
+        "--only", default="", metavar="NAME,...", help="servers and models whose names contain one; alone; overload"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="fewer are not published")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="only the long run")
@@ -86,8 +88,7 @@ def _profile(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     began = time.monotonic()
     results = _rounds(_chosen(options.only), options.rounds, options.seconds)
-    endured = _overload(options)
-    judged = [*goals(results), *endured]
+    judged = [*goals(results), *_alone(options), *_overload(options)]
     whole = not options.only and options.rounds >= ROUNDS
     if whole:
         publish("serve", [*tables.rows(results), *judged, *_kept_soak()], command=COMMAND)
@@ -136,10 +137,16 @@ def _line(measured: Run) -> str:
     return f"{window.answers.per_second:,.0f} req/s, {window.cpu_us:,.0f} us{disturbed}"
 
 
+def _alone(options: argparse.Namespace) -> list[Row]:
+    if options.only and "alone" not in options.only:
+        return []
+    return lone.rows(0.3, rounds=1) if options.quick else lone.rows(1.0)
+
+
 def _overload(options: argparse.Namespace) -> list[Row]:
     if options.only and "overload" not in options.only:
         return []
-    return endurance.overload(10.0 if options.quick else OVERLOAD_S)
+    return endurance.overload(10.0, rounds=1) if options.quick else endurance.overload(OVERLOAD_S)
 
 
 def _soak(options: argparse.Namespace) -> None:

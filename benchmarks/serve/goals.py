@@ -14,7 +14,7 @@ BARE_IS_FAST = 15_000  # requests/s of bare ASGI from which on an absolute figur
 
 def goals(results: Results) -> list[Row]:
     """A row for each promise that this run can judge."""
-    rows = [*_framework(results), *_sentiment(results), *_lean(results), *_lone(results), *_forest(results)]
+    rows = [*_framework(results), *_sentiment(results), *_lean(results), *_forest(results)]
     return [*rows, *_spread(results), *_shop(results), *_honest(results)]
 
 
@@ -45,15 +45,6 @@ def _lean(results: Results) -> Iterator[Row]:
         goal = ">= 5000" if bare.per_second >= BARE_IS_FAST else ""
         name = f"{_where('lean')}, requests/s where bare ASGI reaches {bare.per_second:,.0f}"
         yield Row(name=name, value=round(noren.per_second), unit="1/s", goal=goal)
-
-
-def _lone(results: Results) -> Iterator[Row]:
-    """A lone client must not pay for batches that it has no company for. Two starts of one server differ by 3 %."""
-    for model in ("tfidf", "lean", "forest"):
-        together, alone = _load(results, model, c.NOREN_BATCH, 1), _load(results, model, c.NOREN_DEF, 1)
-        if together and alone:
-            name = f"{model}, 1 connection: batchable / without batching"
-            yield Row(name=name, value=round(together.times(alone), 2), unit="x", goal=">= 0.97")
 
 
 def _forest(results: Results) -> Iterator[Row]:
@@ -116,9 +107,9 @@ def _best(results: Results, model: str, peer: str) -> c.Contender | None:
     return max(measured)[2] if measured else None
 
 
-def _load(results: Results, model: str, contender: c.Contender, connections: int | None = None) -> Figures | None:
+def _load(results: Results, model: str, contender: c.Contender) -> Figures | None:
     entry = results.get((model, contender.name), Entry())
-    return entry.loads.get(connections or _scenario(model).connections)
+    return entry.loads.get(_scenario(model).connections)
 
 
 def _where(model: str) -> str:
