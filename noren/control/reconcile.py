@@ -81,7 +81,7 @@ def choose(deployment: Deployment, seen: Observation) -> Action:
 def _told_again(rollout: Rollout, seen: Observation) -> Shift | None:
     """Traffic for blue, where the front door forgot it before green's first step. After that, `decide` sees to it."""
     blue = rollout.blue
-    if blue is None or rollout.failure or rollout.step >= 0 or blue.name in seen.weights or not seen.is_ready(blue):
+    if blue is None or rollout.failure or rollout.step >= 0 or blue.name in seen.weights or not seen.answers(blue):
         return None
     return Shift({blue.name: 100}, rollout.step)
 

@@ -31,12 +31,12 @@ def uphold(live: Revision | None, seen: Observation) -> Action:
     `live` None: nothing was ever promoted, or the deployment is being removed.
     """
     home = _all_on(live)
+    if dict(seen.weights) != home and (live is None or seen.answers(live)):
+        return Shift(home)
     if live and not seen.complete(live):
         return Start(live)
     if live and not seen.is_ready(live):
         return Wait(seen.broken.get(live.name) or f"{live.name} is starting")
-    if dict(seen.weights) != home:
-        return Shift(home)
     for name, count in seen.present.items():
         if count and name not in home and not seen.in_flight.get(name):
             return Stop(name)
@@ -67,9 +67,10 @@ def _failed(rollout: Rollout, seen: Observation) -> str | None:
 
 def _failed_after_switch(rollout: Rollout, seen: Observation) -> str | None:
     green, blue = rollout.green, rollout.blue
-    if rollout.released or blue is None or not seen.is_ready(blue):
+    if rollout.released or blue is None or not seen.answers(blue):
         return None  # nowhere better to go: the runtime restarts green
-    if not seen.is_ready(green):
+    # A part of blue is better than a green that fails, but not than a part of green.
+    if not seen.is_ready(green) and (seen.is_ready(blue) or not seen.answers(green)):
         return f"{green.name} became unhealthy after the switch"
     return _too_many_errors(rollout, seen)
 
@@ -158,7 +159,8 @@ def _settle(rollout: Rollout, switched_at: datetime, seen: Observation) -> Actio
 def _undo(rollout: Rollout, failure: str, seen: Observation) -> Action:
     green, blue = rollout.green, rollout.blue
     if dict(seen.weights) != _all_on(blue):
-        if blue and not seen.is_ready(blue):
+        # Guests do not wait for the last replica of blue: what answers of it is better than a green that failed.
+        if blue and not seen.answers(blue) and not _gives_blue_up(rollout, blue, seen):
             return Wait(f"{failure}; {blue.name} is starting") if seen.complete(blue) else Start(blue)
         return Shift(_all_on(blue))
     if seen.gate is GateState.RUNNING:
@@ -166,11 +168,19 @@ def _undo(rollout: Rollout, failure: str, seen: Observation) -> Action:
     if stop := end_twin(rollout, seen, rollout.failed_at):
         return stop
     if seen.exists(green):
-        drained_by = (rollout.failed_at or rollout.started_at) + green.strategy.drain_within
+        drained_by = (rollout.returned_at or rollout.failed_at or rollout.started_at) + green.strategy.drain_within
         if not seen.idle(green) and seen.now < drained_by:
             return Wait(f"draining {green.name}")
         return Stop(green.name)
     return Finish(succeeded=False)
+
+
+def _gives_blue_up(rollout: Rollout, blue: Revision, seen: Observation) -> bool:
+    """Whether the rollout ends although nothing of blue answers: the time for that is over, and green does not answer
+    either, or a newer revision waits for the end.
+    """
+    late = rollout.failed_at is not None and seen.now >= rollout.failed_at + blue.strategy.ready_within
+    return late and (rollout.superseded_by is not None or not seen.answers(rollout.green))
 
 
 def _all_on(revision: Revision | None) -> dict[str, int]:

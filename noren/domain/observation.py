@@ -92,6 +92,10 @@ class Observation:
         """Whether every replica runs."""
         return self.running.get(revision.name, 0) >= revision.replicas
 
+    def answers(self, revision: Revision) -> bool:
+        """Whether any replica answers: enough to be better than one that failed, or than none."""
+        return self.ready.get(revision.name, 0) > 0
+
     def is_ready(self, revision: Revision) -> bool:
         """Whether every replica answers."""
         return self.ready.get(revision.name, 0) >= revision.replicas

@@ -24,7 +24,7 @@ def recover(rollout: Rollout, blue: Revision, seen: Observation) -> Action:
     green, only_blue = rollout.green, {blue.name: 100}
     if seen.is_ready(green) and seen.is_ready(blue):
         return Wait(f"{green.name} and {blue.name} are back")
-    if rollout.step >= 0 and seen.is_ready(blue) and dict(seen.weights) != only_blue:
+    if rollout.step >= 0 and seen.answers(blue) and dict(seen.weights) != only_blue:
         return Shift(only_blue, rollout.step)
     for revision in (blue, green):
         if not seen.complete(revision):

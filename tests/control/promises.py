@@ -111,6 +111,7 @@ class Promises:
         for name, share in now.items():
             if share > was.get(name, 0) and name in known:
                 safe = self._is_ready(known[name]) or self._nowhere_better(states[-1], known[name])
+                safe = safe or self._is_home(states[-1], known[name])
                 safe = safe or (not was and self._better_than_nothing(states[-1]))
                 self.demand(safe, f"{was} -> {now}, and {name} is not ready")
                 self.demand(not known[name].twin, f"{name} gets guests, and is there to be compared with")
@@ -147,6 +148,18 @@ class Promises:
     def _is_ready(self, revision: Revision) -> bool:
         answering = [r for r in self.runtime.seen if r.revision == revision.name and r.state is ReplicaState.READY]
         return min(len(answering), self.door.seen.healthy.get(revision.name, 0)) >= revision.replicas
+
+    def _is_home(self, row: Deployment, revision: Revision) -> bool:
+        """Guests belong there whatever becomes of green: as soon as a replica answers, or when green is given up."""
+        active = row.active
+        if revision != (active.blue if active else row.live):
+            return False
+        gone = active is not None and (active.superseded_by or not self._answers(active.green))
+        return self._answers(revision) or bool(active and active.failure and gone)
+
+    def _answers(self, revision: Revision) -> bool:
+        answering = [r for r in self.runtime.seen if r.revision == revision.name and r.state is ReplicaState.READY]
+        return bool(answering) and self.door.seen.healthy.get(revision.name, 0) > 0
 
     def _identities(self, revision: Revision) -> tuple[str, ...]:
         running = [r for r in self.runtime.seen if r.revision == revision.name and r.state in RUNNING_STATES]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -388,6 +389,56 @@ def test_a_green_that_falls_ill_after_the_switch_gives_traffic_back_to_a_healthy
     assert decide(failed, seen(on_green=100)) == Shift({BLUE.name: 100})
 
 
+def some(share: int, *, green: int, blue: int, **more: Any) -> Observation:
+    """Three replicas of each run; so many of them answer."""
+    three = {GREEN.name: 3, BLUE.name: 3}
+    weights = {name: part for name, part in ((GREEN.name, share), (BLUE.name, 100 - share)) if part}
+    ready = {GREEN.name: green, BLUE.name: blue}
+    return replace(seen(), present=three, running=three, ready=ready, weights=weights, **more)
+
+
+THREE = {"green": replace(GREEN, replicas=3), "blue": replace(BLUE, replicas=3)}
+
+
+def test_guests_of_a_green_that_failed_do_not_wait_for_the_last_replica_of_blue() -> None:
+    undone = passed(**THREE, step=1, step_at=NOON, failure="errors", failed_at=NOON)
+    assert decide(undone, some(50, green=3, blue=1)) == Shift({BLUE.name: 100})
+    assert decide(undone, some(50, green=0, blue=1)) == Shift({BLUE.name: 100})
+    assert isinstance(decide(undone, some(50, green=3, blue=0)), Wait)
+    baking = passed(**THREE, step=2, step_at=NOON, switched_at=NOON, counted_from=Counts())
+    bad = {GREEN.name: Counts(requests=1000, errors=1000)}
+    assert isinstance(decide(baking, some(100, green=3, blue=2, counts=bad)), Fail)
+
+
+def test_a_part_of_blue_is_better_than_no_green_and_not_better_than_a_part_of_green() -> None:
+    baking = passed(**THREE, step=2, step_at=NOON, switched_at=NOON)
+    assert isinstance(decide(baking, some(100, green=0, blue=1)), Fail)
+    assert not isinstance(decide(baking, some(100, green=2, blue=2)), Fail)
+    assert isinstance(decide(baking, some(100, green=2, blue=3)), Fail)
+
+
+@pytest.mark.parametrize(("superseded_by", "green", "ends"), [(None, 3, False), (None, 0, True), (3, 3, True)])
+def test_a_blue_that_never_comes_back_keeps_no_fix_out(superseded_by: int | None, green: int, ends: bool) -> None:
+    undone = passed(**THREE, step=1, step_at=NOON, failure="errors", failed_at=NOON, superseded_by=superseded_by)
+    late = NOON + BLUE.strategy.ready_within
+    assert isinstance(decide(undone, some(50, green=green, blue=0, now=late - SECOND)), Wait)
+    assert (decide(undone, some(50, green=green, blue=0, now=late)) == Shift({BLUE.name: 100})) is ends
+
+
+def test_green_is_drained_from_when_its_guests_were_sent_back_not_from_when_it_failed() -> None:
+    back = NOON + STRATEGY.drain_within
+    undone = passed(step=1, step_at=NOON, failure="errors", failed_at=NOON, returned_at=back)
+    asked = {GREEN.name: 7}
+    assert decide(undone, seen(now=back + SECOND, in_flight=asked)) == Wait(f"draining {GREEN.name}")
+    assert decide(undone, seen(now=back + STRATEGY.drain_within, in_flight=asked)) == Stop(GREEN.name)
+
+
+def test_the_live_revision_gets_its_guests_as_soon_as_one_replica_answers() -> None:
+    live = replace(BLUE, replicas=3)
+    assert uphold(live, replace(some(0, green=0, blue=1), weights={})) == Shift({BLUE.name: 100})
+    assert isinstance(uphold(live, replace(some(0, green=0, blue=0), weights={})), Wait)
+
+
 def test_superseding_undoes_a_rollout_before_the_switch_and_ends_the_bake_after_it() -> None:
     assert isinstance(decide(passed(step=0, superseded_by=3), seen(on_green=10)), Fail)
     switched = passed(step=2, step_at=NOON, switched_at=NOON, superseded_by=3)
@@ -527,7 +578,8 @@ def test_traffic_goes_only_to_healthy_revisions_that_passed(r: Rollout, w: Obser
         # After the switch green is all there is to route to; before it, it has passed and is ready.
         assert r.switched_at or (r.cleared and w.is_ready(r.green)), share
     if isinstance(action, Shift) and r.blue and action.weights.get(BLUE.name) == 100:
-        assert w.is_ready(r.blue)
+        given_up = r.failure and (r.superseded_by or not w.answers(r.green))
+        assert w.answers(r.blue) or given_up
 
 
 @given(rollouts(), worlds())
