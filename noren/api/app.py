@@ -21,12 +21,12 @@ from noren.api.schemas import (
     StatusView,
     VerdictView,
 )
-from noren.control.ports import Memory, Runtime
+from noren.control.ports import DoorView, Memory, Runtime
 from noren.control.retention import Sweeper
 from noren.control.use_cases import Commands
 from noren.control.world import World
 from noren.domain.commands import Deployment
-from noren.domain.errors import NotFound, SpecError
+from noren.domain.errors import DriverError, NotFound, SpecError
 from noren.manifests.deployment_file import LONGEST_NAME, NAME, Request
 
 _MOST_REVISIONS, _MOST_EVENTS = 2**31 - 1, 2**63 - 1  # that a database can count
@@ -58,6 +58,14 @@ class Parts:
         """The stored deployment beside what is there now."""
         trouble = self.trouble(deployment.name)
         return DeploymentView.of(deployment, world or self.look(), self.front_door_url, trouble)
+
+    def told(self, deployment: Deployment) -> DeploymentView:
+        """What a command led to. It is stored: who is told of an error asks again, and for more than they want."""
+        try:
+            return self.view(deployment)
+        except DriverError as error:
+            unseen = World(now=datetime.now(UTC), replicas=(), door=DoorView())
+            return DeploymentView.of(deployment, unseen, self.front_door_url, str(error))
 
 
 def make(parts: Parts) -> FastAPI:
@@ -120,31 +128,31 @@ def _add_deployments(app: FastAPI, parts: Parts) -> None:
 
     @app.delete(PREFIX + "/deployments/{name}", status_code=202, summary="Take a deployment down")
     def delete(name: Name, by: By) -> DeploymentView:
-        return parts.view(parts.commands.remove(name, by))
+        return parts.told(parts.commands.remove(name, by))
 
 
 def _add_commands(app: FastAPI, parts: Parts) -> None:
     @app.post(PREFIX + "/deployments/{name}/promote", summary="Pass a held rollout, or skip the rest of the steps")
     def promote(name: Name, by: By, emergency: Emergency = False) -> DeploymentView:
-        return parts.view(parts.commands.promote(name, by, emergency=emergency))
+        return parts.told(parts.commands.promote(name, by, emergency=emergency))
 
     @app.post(PREFIX + "/deployments/{name}/abort", summary="Undo the rollout under way")
     def abort(name: Name, by: By) -> DeploymentView:
-        return parts.view(parts.commands.abort(name, by))
+        return parts.told(parts.commands.abort(name, by))
 
     @app.post(PREFIX + "/deployments/{name}/pause", summary="Stop moving traffic")
     def pause(name: Name, by: By) -> DeploymentView:
-        return parts.view(parts.commands.pause(name, by))
+        return parts.told(parts.commands.pause(name, by))
 
     @app.post(PREFIX + "/deployments/{name}/resume", summary="Go on after a pause")
     def resume(name: Name, by: By) -> DeploymentView:
-        return parts.view(parts.commands.resume(name, by))
+        return parts.told(parts.commands.resume(name, by))
 
     @app.post(PREFIX + "/deployments/{name}/rollback", summary="Back to the previous revision, or to a given one")
     def rollback(
         name: Name, by: By, to: Annotated[int | None, Body(embed=True, ge=1, le=_MOST_REVISIONS)] = None
     ) -> DeploymentView:
-        return parts.view(parts.commands.rollback(name, to, by))
+        return parts.told(parts.commands.rollback(name, to, by))
 
 
 def _add_history(app: FastAPI, parts: Parts) -> None:

@@ -1,5 +1,6 @@
 """One tick of one deployment: look -> decide -> store -> act."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from noren.control.world import World, table
 from noren.domain.actions import Action, Fail, Finish, Hold, Judge, RunGate, Shift, Start, Stop, StopGate, Wait
 from noren.domain.commands import Deployment, begin_queued, ended, upheld
 from noren.domain.decide import decide, uphold
-from noren.domain.errors import Stale
+from noren.domain.errors import DriverError, Stale
 from noren.domain.observation import GateState, Lost, Observation
 from noren.domain.rollout import Rollout, record
 from noren.domain.verdict import Verdict
@@ -34,6 +35,23 @@ def reconcile(deployment: Deployment, world: World, store: Store, drivers: Drive
 
     Raises what the drivers raise, and Stale when a command was faster: the next tick sees both.
     """
+    try:
+        action, after = _step(deployment, world, store, drivers)
+    except DriverError:
+        # What serves is kept up, whether or not the store can be written, or a gate or green be started.
+        with suppress(DriverError):
+            _keep_up(deployment, world, drivers)
+        raise
+    _keep_up(after, world, drivers)
+    if deployment.removed and isinstance(action, Finish):
+        _forget(deployment, world, store, drivers)
+    if isinstance(action, Fail):  # the guests of a green that failed do not wait for the next look
+        return reconcile(after, world, store, drivers)
+    return action
+
+
+def _step(deployment: Deployment, world: World, store: Store, drivers: Drivers) -> tuple[Action, Deployment]:
+    """Look, decide, store, act: the action, and the deployment after it."""
     gate = _gate(deployment, drivers.gate)
     # Asked only before the first guest: afterwards no gate is begun, and each question is a look at all processes.
     waits = deployment.active is not None and deployment.active.step < 0
@@ -49,22 +67,29 @@ def reconcile(deployment: Deployment, world: World, store: Store, drivers: Drive
         # Nothing of this step was to be stored, so nothing else tells that someone was faster.
         raise Stale(f"{deployment.name} was changed by someone else in the meantime", fix="look again")
     perform(after, action, world, drivers)
-    for revision in upheld(after):
-        if not seen.complete(revision):
+    if after == deployment and isinstance(action, Shift):
+        store.note(deployment.name, _moved(action, seen))
+    return action, after
+
+
+def _keep_up(deployment: Deployment, world: World, drivers: Drivers) -> None:
+    """What serves, or is to serve again at once, runs at full strength, and without replicas that are ill."""
+    for revision in upheld(deployment):
+        if world.running(revision) < revision.replicas:
             drivers.runtime.start(revision)
     for replica, reason in to_replace(world, deployment.name):
         drivers.runtime.replace(replica, reason)
-    if deployment.removed and isinstance(action, Finish):
-        for name in _remembered(deployment):  # the look may have missed one, and nobody looks again
-            drivers.runtime.stop(name, grace=_GRACE)
-        if deployment.rollout:
-            drivers.gate.stop(gate_name(deployment.rollout))
-        drivers.front_door.withdraw(deployment.name)
-        gone = Event(at=seen.now, kind="state", message=f"{deployment.name}: nothing of it is left")
-        store.delete(deployment.name, events=audited([gone], deployment, None))
-    if isinstance(action, Fail):  # the guests of a green that failed do not wait for the next look
-        return reconcile(after, world, store, drivers)
-    return action
+
+
+def _forget(deployment: Deployment, world: World, store: Store, drivers: Drivers) -> None:
+    """End what may be left of a deployment that was removed, and its row."""
+    for name in _remembered(deployment):  # the look may have missed one, and nobody looks again
+        drivers.runtime.stop(name, grace=_GRACE)
+    if deployment.rollout:
+        drivers.gate.stop(gate_name(deployment.rollout))
+    drivers.front_door.withdraw(deployment.name)
+    gone = Event(at=world.now, kind="state", message=f"{deployment.name}: nothing of it is left")
+    store.delete(deployment.name, events=audited([gone], deployment, None))
 
 
 def choose(deployment: Deployment, seen: Observation) -> Action:
@@ -173,6 +198,12 @@ def _events(before: Deployment, after: Deployment, action: Action, seen: Observa
     if new and (old is None or old.phase != new.phase or old.green != new.green):
         told.append(Event(at=seen.now, kind="state", message=f"{new.green.name}: {new.phase}"))
     return audited(told, before, after)
+
+
+def _moved(action: Shift, seen: Observation) -> Event:
+    """The line of a shift with which nothing new was decided: what is stored was not in force."""
+    told = Event(at=seen.now, kind="shift", message=describe(action))
+    return replace(told, before={"weights": dict(seen.weights)}, after={"weights": dict(action.weights)})
 
 
 def _end_of(rollout: Rollout) -> str:

@@ -13,7 +13,7 @@ from noren.domain import commands
 from noren.domain.capacity import Room, see_room, smaller
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision, digest
-from noren.domain.errors import Conflict, SpecError, Stale
+from noren.domain.errors import Conflict, NotFound, SpecError, Stale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +51,9 @@ class Commands:
         Raises SpecError when its Bento does not exist or another deployment has its route, Conflict when there is no
         room for it.
         """
-        _refuse_silent_emergency(by, emergency=emergency)
-        wanted = replace(wanted, bento=self._catalog.resolve(wanted.bento))
         with self._refusals(wanted.deployment, "apply", by):
-            return self._apply(wanted, by, emergency)
+            _refuse_silent_emergency(by, emergency=emergency)
+            return self._apply(replace(wanted, bento=self._catalog.resolve(wanted.bento)), by, emergency)
 
     @retry(retry=retry_if_exception_type(Stale), stop=stop_after_attempt(5), reraise=True)
     def _apply(self, wanted: Revision, by: Asker, emergency: bool) -> Applied:
@@ -89,10 +88,12 @@ class Commands:
 
     def promote(self, name: str, by: Asker = ANYBODY, *, emergency: bool = False) -> Deployment:
         """See domain.commands.promote. An emergency needs a reason: SpecError without one."""
-        _refuse_silent_emergency(by, emergency=emergency)
-        return self._ask(
-            name, "promote", lambda d, _: commands.promote(d, emergency=emergency), by, said=_in_emergency(emergency)
-        )
+
+        def pass_it(deployment: Deployment, _: datetime) -> Deployment:
+            _refuse_silent_emergency(by, emergency=emergency)
+            return commands.promote(deployment, emergency=emergency)
+
+        return self._ask(name, "promote", pass_it, by, said=_in_emergency(emergency))
 
     def abort(self, name: str, by: Asker = ANYBODY) -> Deployment:
         """See domain.commands.abort."""
@@ -108,14 +109,15 @@ class Commands:
         return self._ask(name, "resume", lambda d, _: commands.resume(d), by)
 
     def rollback(self, name: str, to: int | None = None, by: Asker = ANYBODY) -> Deployment:
-        """See domain.commands.rollback. Raises SpecError when the Bento to go back to is gone."""
+        """See domain.commands.rollback. Raises SpecError when the Bento to go back to is gone, or the route taken."""
         revisions: Mapping[int, Revision] = {r.number: r for r in self._store.revisions(name)}
         reason = _because("rolled back by a person", by)
 
         def back(deployment: Deployment, now: datetime) -> Deployment:
             after = commands.rollback(deployment, now, revisions=revisions, to=to, reason=reason)
-            if after.active and after.active.trusted:  # it is started from its Bento
+            if after.active and after.active.trusted:  # it is started from its Bento, where guests found it then
                 self._catalog.resolve(after.active.green.bento)
+                _refuse_taken_route(after.active.green, self._store.deployments())
             return after
 
         return self._ask(name, "rollback", back, by, said=f" to revision {to}" if to else "")
@@ -172,8 +174,8 @@ class Commands:
         """Write down what was asked for in vain: that, too, is part of what happened."""
         try:
             yield
-        except Conflict as refused:
-            if not isinstance(refused, Stale):
+        except (Conflict, SpecError, NotFound) as refused:
+            if not isinstance(refused, Stale) and any(known.name == name for known in self._store.deployments()):
                 self._say(name, "refused", f"{verb}: {refused.problem}", by)
             raise
 
@@ -213,7 +215,7 @@ def _refuse_taken_route(wanted: Revision, others: Sequence[Deployment]) -> None:
             if getattr(wanted.route, what) in {getattr(revision.route, what) for revision in _with_guests(other)}:
                 raise SpecError(
                     f"route.{what} {getattr(wanted.route, what)!r} belongs to the deployment {other.name!r}",
-                    fix=f"choose another route.{what} for {wanted.deployment!r}",
+                    fix=f"choose another route.{what} for {wanted.deployment!r}, or for {other.name!r}",
                 )
 
 

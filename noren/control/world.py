@@ -58,6 +58,11 @@ class World:
             gate_busy=gate_busy,
         )
 
+    def running(self, revision: Revision) -> int:
+        """How many replicas of it run."""
+        found = self.of(revision.deployment)
+        return sum(r.revision == revision.name and r.state in RUNNING_STATES for r in found)
+
     def room(self, spare_ports: int | None = None) -> Room:
         """What there is room for."""
         return Room(spare_bytes=self.spare_bytes, spare_ports=spare_ports, memory_bytes=_sums(self.replicas))
@@ -103,8 +108,9 @@ def table(deployment: Deployment, world: World, weights: Weights) -> Table | Non
 def _of_interest(deployment: Deployment) -> list[Revision]:
     """Those that may get requests, the one whose route counts first."""
     if active := deployment.active:
-        # Guests find the deployment where blue is until green has all traffic.
-        pair = [active.green, active.blue] if active.switched_at else [active.blue, active.green, active.twin]
+        # Guests find the deployment where blue is until green has all traffic, and again when that is taken back.
+        switched = active.switched_at and not active.failure
+        pair = [active.green, active.blue] if switched else [active.blue, active.green, active.twin]
         return [revision for revision in pair if revision]
     return [deployment.live] if deployment.live else []
 

@@ -53,7 +53,7 @@ def write_verdict(folder: Path, verdict: Verdict) -> None:
 
 
 def read_verdict(folder: Path) -> Verdict | None:
-    """The verdict, if there is one yet."""
+    """The verdict, if there is one yet. Raises ValueError when it cannot be understood."""
     path = folder / VERDICT
     return _verdicts.validate_json(path.read_bytes()) if path.exists() else None
 
@@ -64,9 +64,12 @@ def calibration(home: Path, deployment: str) -> Path:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace a file in one step: who reads it sees all of it or nothing."""
+    """Replace a file in one step: who reads it sees all of it or nothing, also after a power cut."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # or the name may be on the disk before the bytes are
     draft.replace(path)
 
 

@@ -52,8 +52,11 @@ class ProcessGate:
         folder = self._folder(name)
         # Looked for before the verdict: who ends in between has written it by then.
         runs = bool(self.machine.processes(KIND, name))
-        if verdict := files.read_verdict(folder):
-            return verdict
+        try:
+            if verdict := files.read_verdict(folder):
+                return verdict
+        except ValueError:  # damaged, or of another version of Noren
+            return Lost(f"its verdict in {folder} cannot be read")
         if not (folder / files.REQUEST).exists():
             return GateState.ABSENT
         if not (folder / files.STOPPED).exists() and (runs or _is_new(folder)):

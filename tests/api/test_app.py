@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from noren import __version__
 from noren.api.app import make
+from noren.control.ports import DoorView
 from noren.domain.errors import Conflict, DriverError, DriverUnavailable, NorenError, NotFound, SpecError, Stale
 from noren.domain.observation import Counts
 from noren.domain.verdict import Check, Outcome, Verdict
@@ -186,6 +187,27 @@ UNKNOWN += [("GET", f"/deployments/nosuch/{what}") for what in ("revisions", "ve
 @pytest.mark.parametrize(("method", "path"), UNKNOWN)
 def test_an_unknown_deployment_is_a_404_everywhere(plane: Plane, method: str, path: str) -> None:
     assert "'nosuch'" in refusal(plane.ask(method, path), 404, "NotFound")["detail"]
+
+
+def test_a_command_that_was_stored_is_no_error_though_the_machine_cannot_be_looked_at(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.apply()
+    plane.tick()
+    plane.gate.outcome = Outcome.HOLD
+    plane.apply("shop:v2")
+    plane.tick()
+
+    def away(**_: object) -> DoorView:
+        raise DriverUnavailable("the front door does not answer", fix="wait")
+
+    monkeypatch.setattr(plane.door, "look", away)
+    told = plane.ask("POST", "/deployments/shop/promote")
+
+    assert told.status_code == 200
+    assert told.json()["trouble"].startswith("the front door does not answer")
+    assert not told.json()["ready"]
+    assert plane.ask("GET", "/deployments/shop").status_code == 503  # what only looks says that it cannot
 
 
 @pytest.mark.parametrize("verb", ["promote", "abort", "pause", "resume", "rollback"])

@@ -15,7 +15,7 @@ from noren.domain.deployment import Gates, LoadGate, Revision, Route
 from noren.domain.errors import DriverError, SpecError
 from noren.domain.observation import GateState, Lost
 from noren.domain.verdict import Outcome, Verdict
-from noren.gates.files import LOG, REQUEST
+from noren.gates.files import LOG, REQUEST, VERDICT
 from noren.gates.memory import MemoryGate
 from noren.gates.process import ProcessGate
 from noren.machine import Machine
@@ -201,6 +201,16 @@ def test_another_control_plane_finds_the_run(stage: Stage) -> None:
 
     assert isinstance(stage.gate.look(run.name), Lost)
     until(lambda: not stage.gate.busy())
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"outcome": "PERHAPS"}'])
+def test_a_verdict_that_cannot_be_read_is_lost_and_not_an_error(tmp_path: Path, content: bytes) -> None:
+    folder = tmp_path / "gates" / "tea-1"
+    folder.mkdir(parents=True)
+    (folder / REQUEST).write_text("{}")
+    (folder / VERDICT).write_bytes(content)
+
+    assert ProcessGate(tmp_path, Machine(tmp_path)).look("tea-1") == Lost(f"its verdict in {folder} cannot be read")
 
 
 def test_a_run_that_died_is_lost_with_its_last_words(tmp_path: Path) -> None:

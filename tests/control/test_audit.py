@@ -103,6 +103,29 @@ def test_what_was_asked_for_in_vain_is_written_down_and_changes_nothing(house: H
     assert house.deployment() == before
 
 
+def test_a_wrong_wish_for_what_exists_is_written_down_too(house: House) -> None:
+    house.live("shop:v1")
+    with pytest.raises(NotFound):
+        house.commands.rollback("shop", 9, ADA)
+    assert last(house, "refused").message == "rollback: shop has no revision 9"
+    with pytest.raises(SpecError):
+        house.commands.promote("shop", Asker(who="ada"), emergency=True)
+    assert last(house, "refused").message.startswith("promote: an emergency needs a reason")
+
+
+def test_traffic_that_is_moved_without_a_new_decision_is_written_down_with_what_was_in_force(house: House) -> None:
+    house.live("shop:v1")
+    house.door.tables["shop"] = replace(house.door.tables["shop"], weights={})
+    house.run(3)
+    told = last(house, "shift")
+    assert (told.message, told.before, told.after) == (
+        "traffic: shop-1 100 %",
+        {"weights": {}},
+        {"weights": {"shop-1": 100}},
+    )
+    assert [line.kind for line in house.store.history("shop")].count("shift") == 2  # the other one was the promotion
+
+
 def test_a_name_that_never_was_gets_no_history(house: House) -> None:
     with pytest.raises(NotFound):
         house.commands.pause("nosuch", ADA)

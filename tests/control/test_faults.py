@@ -346,6 +346,46 @@ def test_a_replica_that_one_look_misses_does_not_outlive_its_deployment(
     assert house.replicas() == {}
 
 
+@pytest.mark.parametrize("broken", ["gate", "green", "store"])
+def test_what_serves_is_kept_up_whatever_a_rollout_waits_for(
+    house: House, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    house.live("shop:v1")
+    if broken == "store":
+        house.apply("shop:v2", strategy=Strategy(step_wait=timedelta(seconds=60), step_requests=0))
+        house.run(2)
+    refuse = _refusing(house, monkeypatch)
+    if broken == "store":
+        refuse(house.store, "save", lambda *_: True)
+    elif broken == "gate":
+        refuse(house.gate, "start", lambda *_: True)
+    else:
+        refuse(house.runtime, "start", lambda wanted: wanted.name == "shop-2")
+    if broken != "store":
+        house.apply("shop:v2")
+    house.run(60)
+
+    del house.runtime.wanted["shop-1"]
+    house.run(2)
+
+    assert house.replicas()["shop-1"] == 1
+    assert house.weights()["shop-1"] > 0
+
+
+def _refusing(house: House, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str, Callable[..., bool]], None]:
+    def refuse(part: Any, act: str, when: Callable[..., bool]) -> None:
+        real = getattr(part, act)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            if when(*arguments):
+                raise DriverUnavailable("no space left", fix="make room")
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(part, act, call)
+
+    return refuse
+
+
 def test_a_step_that_stores_nothing_is_not_taken_either_when_a_command_was_faster(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,17 @@ def test_a_rollback_to_a_bento_that_is_gone_is_refused_before_anything_starts(ho
     assert house.deployment().active is None
 
 
+def test_a_rollback_to_a_route_that_another_deployment_has_by_now_is_refused(house: House) -> None:
+    at_once = Strategy(steps=(100,), bake=timedelta(0))
+    house.live("shop:v1", route=Route(prefix="/old", host="old.localhost"), strategy=at_once)
+    house.live("shop:v2", strategy=at_once)
+    house.live("cart:v1", route=Route(prefix="/old", host="cart.localhost"), strategy=at_once)
+
+    with pytest.raises(SpecError, match=r"route\.prefix '/old' belongs to the deployment 'cart'"):
+        house.commands.rollback("shop")
+    assert house.deployment().active is None
+
+
 # Room
 
 
