@@ -250,10 +250,17 @@ def _check(job: Job[Any], source: Path, out: Path) -> None:
         _pyarrow()
     if not out.parent.is_dir():
         raise BatchError(f"the folder {out.parent} does not exist: make it first")
-    if source.is_file() and out.exists() and out.samefile(source):
-        raise BatchError("IN and OUT are the same file")
+    if source.is_file():
+        _check_apart(source, out)
     if source.is_dir() and out.parent.resolve().is_relative_to(source.resolve()):
         raise BatchError(f"{out} lies inside of {source}: write it elsewhere")
+
+
+def _check_apart(source: Path, out: Path) -> None:
+    """IN may be none of the files that are written, by whatever name: it would be truncated and removed."""
+    for written in (out, *_Files(out).beside):
+        if written.exists() and written.samefile(source):
+            raise BatchError(f"IN would be overwritten: {written} is the same file; give OUT another name")
 
 
 def _fingerprint(source: Path) -> str:
@@ -296,9 +303,15 @@ class _Files:
 
     def __init__(self, out: Path) -> None:
         self._out = out
-        self._partial = out.with_name(out.name + ".partial")
-        self._rejects = out.with_name(out.name + ".rejects.jsonl")
-        self._progress = out.with_name(out.name + ".progress")
+        self._partial = _beside(out, ".partial")
+        self._rejects = _beside(out, ".rejects.jsonl")
+        self._progress = _beside(out, ".progress")
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """All other files that are written, some of them for a moment only."""
+        lasting = self._partial, self._rejects, self._progress
+        return *lasting, _unfinished(self._progress), _unfinished(self._out)
 
     def resume(self, fresh: Progress) -> Progress:
         """Where the same work was interrupted, or the beginning."""
@@ -349,10 +362,18 @@ class _Files:
         if write is None:
             self._partial.replace(self._out)
             return
-        unfinished = self._out.with_name(self._out.name + ".unfinished")
+        unfinished = _unfinished(self._out)
         write(self._partial, unfinished)
         unfinished.replace(self._out)
         self._partial.unlink()
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _unfinished(path: Path) -> Path:
+    return _beside(path, ".unfinished")
 
 
 @contextmanager
@@ -375,7 +396,7 @@ def _append(path: Path, lines: Sequence[Fields], *, at: int) -> int:
 
 def _replace(path: Path, text: str) -> None:
     """A reader finds the old text or the new one, even after a power failure."""
-    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished = _unfinished(path)
     with unfinished.open("w") as file:
         file.write(text)
         file.flush()

@@ -536,7 +536,7 @@ def test_an_interrupt_says_how_to_go_on_and_is_exit_code_130(
         ("in.jsonl", "out.txt", r"out\.txt must be a file that ends with"),
         ("in.jsonl", "folder.csv", r"folder\.csv must be a file that ends with"),
         ("in.jsonl", "new/out.csv", "new does not exist: make it first"),
-        ("in.jsonl", "in.jsonl", "are the same file"),
+        ("in.jsonl", "in.jsonl", "in.jsonl is the same file"),
     ],
 )
 def test_files_that_cannot_be_are_told_before_the_model_is_loaded(
@@ -552,6 +552,31 @@ def test_files_that_cannot_be_are_told_before_the_model_is_loaded(
 
     with pytest.raises(BatchError, match=problem):
         run(Job(row=Pair, load=load), tmp_path / source, tmp_path / out)
+
+
+@pytest.mark.parametrize(
+    "ending", ["", ".partial", ".rejects.jsonl", ".progress", ".progress.unfinished", ".unfinished"]
+)
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_in_is_no_file_that_is_written_by_whatever_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str, link: Callable[[Path, Path], None]
+) -> None:
+    source, out = write(tmp_path / "in.jsonl", pairs(3)), tmp_path / "out.jsonl"
+    link(source, out.with_name(out.name + ending))
+    before = source.read_bytes()
+
+    assert main(Adder().job, ["batch", str(source), str(out)]) == 2
+    assert f"out.jsonl{ending} is the same file; give OUT another name" in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
+def test_rejects_can_be_mended_and_asked_again_under_another_name_only(tmp_path: Path) -> None:
+    source = write(tmp_path / "j.jsonl.rejects.jsonl", pairs(3))
+
+    with pytest.raises(BatchError, match="IN would be overwritten"):
+        run(Adder().job, source, tmp_path / "j.jsonl")
+    assert run(Adder().job, source, tmp_path / "k.jsonl").rows == 3
+    assert source.exists()
 
 
 def test_parquet_without_pyarrow_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
