@@ -1,6 +1,7 @@
 """Recommendations for every row of a file: `python -m bentos.recommend batch IN OUT`.
 
-A row has the fields of a request; in a .csv the liked items stand in one cell, with spaces between them.
+A row has the fields of a request; in a .csv the liked items stand in one cell, with spaces between them. A text like
+196.0, of which other programs made a float, is the id 196, unless the model knows an id 196.0.
 """
 
 import sys
@@ -17,14 +18,28 @@ from bentos.recommend.schema import Recommendations, RecommendRequest, unknown_i
 class Row(RecommendRequest):
     """A request whose items are looked up when it is read, so that it is rejected alone when one is unknown."""
 
-    known: ClassVar[Container[str]] = ()  # `load` says
+    users: ClassVar[Container[str]] = ()  # `load` says, and `items` too
+    items: ClassVar[Container[str]] = ()
+
+    @field_validator("user_id")
+    @classmethod
+    def _whole(cls, user: str | None) -> str | None:
+        return None if user is None else _without_fraction(user, cls.users)
 
     @field_validator("liked_items")
     @classmethod
     def _all_known(cls, liked: list[str] | None) -> list[str] | None:
-        if unknown := [item for item in liked or () if item not in cls.known]:
+        if liked is None:
+            return None
+        found = [_without_fraction(item, cls.items) for item in liked]
+        if unknown := [item for item in found if item not in cls.items]:
             raise unknown_items(unknown)
-        return liked
+        return found
+
+
+def _without_fraction(text: str, known: Container[str]) -> str:
+    whole = text.removesuffix(".0")
+    return whole if whole.isdecimal() and text not in known else text
 
 
 def load() -> tuple[str, Callable[[Sequence[Row]], Sequence[Recommendations]]]:
@@ -36,7 +51,7 @@ def load() -> tuple[str, Callable[[Sequence[Row]], Sequence[Recommendations]]]:
     version = str(stored.tag.version)
     model = RecommendModel.from_bytes(Path(stored.path_of("model.npz")).read_bytes())
     answers = Answers(model, version=version)
-    Row.known = frozenset(model.items)
+    Row.users, Row.items = frozenset(model.users), frozenset(model.items)
     return version, lambda rows: [answers.recommend(row) for row in rows]
 
 
