@@ -421,17 +421,51 @@ def _headed(file: TextIO, names: Sequence[str]) -> Any:
 
 
 def _write_parquet(partial: Path, out: Path) -> None:
-    """With types that all rows fit into: what is null in the first ones may be a number in others."""
+    """A column has the type that all its cells fit into. It is JSON, as in a .csv, where there is none or where it has
+    objects: Parquet takes no empty one, and what they may hold is not the same in each row."""
     pyarrow = _pyarrow()
+    types = _types(pyarrow, partial) or {"row": pyarrow.int64()}
+    schema = pyarrow.schema(list(types.items()))
+    as_text = {name for name, kind in types.items() if pyarrow.types.is_string(kind)}
     try:
-        schemas = [pyarrow.Table.from_pylist(rows).schema for rows in _written(partial)]
-        schemas = schemas or [pyarrow.schema([("row", pyarrow.int64())])]
-        schema = pyarrow.unify_schemas(schemas, promote_options="permissive")
-        with pyarrow.parquet.ParquetWriter(out, schema) as writer:
+        with out.open("wb") as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
             for rows in _written(partial):
+                for row in rows:
+                    row.update({name: _text(row[name]) for name in as_text & row.keys()})
                 writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
     except pyarrow.ArrowException as error:
         raise BatchError(f"no Parquet table can be made of {partial}, which has all answers: {error}") from error
+
+
+def _types(pyarrow: Any, partial: Path) -> dict[str, Any]:
+    types: dict[str, Any] = {}
+    for rows in _written(partial):
+        for name in rows[0]:
+            known = types.get(name, pyarrow.null())
+            types[name] = _common_type(pyarrow, known, [row.get(name) for row in rows])
+    return types
+
+
+def _common_type(pyarrow: Any, known: Any, cells: Sequence[Any]) -> Any:
+    """What was null, or a list of nothing, so far may be a number, or numbers, in these cells."""
+    try:
+        schemas = [pyarrow.schema([("", kind)]) for kind in (known, pyarrow.array(cells).type)]
+        found = pyarrow.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
+        return pyarrow.string()
+    return pyarrow.string() if _has_objects(pyarrow, found) else found
+
+
+def _has_objects(pyarrow: Any, kind: Any) -> bool:
+    inner = pyarrow.types.is_list(kind) and _has_objects(pyarrow, kind.value_type)
+    return bool(inner or pyarrow.types.is_struct(kind))
+
+
+def _text(cell: Any) -> str | None:
+    """The bytes of a file name that is no UTF-8 are written as in a .csv."""
+    if cell is None:
+        return None
+    return cell.encode(errors="backslashreplace").decode() if isinstance(cell, str) else json.dumps(cell)
 
 
 def _written(partial: Path) -> Iterator[list[dict[str, Any]]]:

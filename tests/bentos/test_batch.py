@@ -299,6 +299,46 @@ def test_types_may_show_late_in_a_parquet_file(tmp_path: Path, monkeypatch: pyte
     assert table["more"] == [[], [], [], [], [1], [1]]
 
 
+class Anything(BaseModel):
+    """An answer like those whose parts have other names in each row."""
+
+    more: Any
+
+
+@pytest.mark.parametrize(
+    ("cells", "written"),
+    [
+        ([{}, {}, {}], ["{}", "{}", "{}"]),
+        ([{"a": 1}, {}, {"b": [{}]}], ['{"a": 1}', "{}", '{"b": [{}]}']),
+        ([None, None, {}], [None, None, "{}"]),
+        ([[], [{}], [{"a": 1.5}]], ["[]", "[{}]", '[{"a": 1.5}]']),
+        ([[], [], []], [[], [], []]),
+        ([[], None, [[], [1]]], [[], None, [[], [1]]]),
+        ([1, None, 2.5], [1.0, None, 2.5]),
+        ([1, "one", [1]], ["1", "one", "[1]"]),
+        (["one", True, {}], ["one", "true", "{}"]),
+        ([[1], "[1]", ["a"]], ["[1]", "[1]", '["a"]']),
+        ([1, 2**70, None], ["1", str(2**70), None]),
+        (["a", "\udcff.png", None], ["a", "\\udcff.png", None]),
+        ([["a"], ["\udcff.png"], []], ['["a"]', '["\\udcff.png"]', "[]"]),
+        ([None, None, None], [None, None, None]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("chunk", [1, 2, 10])
+def test_what_a_row_holds_fits_into_one_type_of_a_parquet_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, cells: list[Any], written: list[Any]
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    monkeypatch.setattr(batch, "CHUNK", chunk)
+    job = Job(row=Pair, load=lambda: ("v1", lambda rows: [Anything(more=cells[int(row.a)]) for row in rows]))
+    write(tmp_path / "in.jsonl", pairs(len(cells)))
+
+    run(job, tmp_path / "in.jsonl", tmp_path / "out.parquet")
+
+    assert pyarrow.read_table(tmp_path / "out.parquet")["more"].to_pylist() == written
+
+
 def test_an_out_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     write(tmp_path / "in.jsonl", pairs(1))
     (tmp_path / "out.jsonl.partial").mkdir()
