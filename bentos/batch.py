@@ -38,8 +38,9 @@ class BatchError(Exception):
 class Unreadable(dict[str, Any]):
     """A row that could not even be read: it is rejected with this reason, whatever else is added to its fields."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__({_WHY: reason})
+    def __init__(self, reason: str, *, field: str = "", fields: Fields | None = None) -> None:
+        """Say why. `field`: where; `fields`: what could be read all the same."""
+        super().__init__({**(fields or {}), _WHY: {"field": field, "message": reason}})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,10 +219,31 @@ def _read_parquet(source: Path) -> Iterator[Fields]:
     try:
         with pyarrow.parquet.ParquetFile(source) as file:
             for part in file.iter_batches(batch_size=CHUNK):
-                for row in part.to_pylist():
+                for row in _parquet_rows(pyarrow, part):
                     yield {name: cell for name, cell in row.items() if cell is not None}
     except pyarrow.ArrowException as error:
         raise BatchError(f"{source} cannot be read: {error}") from error
+
+
+def _parquet_rows(pyarrow: Any, part: Any) -> Iterable[Fields]:
+    """All at once where that can be done; Arrow does not tell which cell was the bad one."""
+    bad = ValueError, OverflowError, LookupError, pyarrow.ArrowException
+    try:
+        return part.to_pylist()  # type: ignore[no-any-return]
+    except bad:
+        return (_parquet_row(row, bad) for row in (part.slice(number, 1) for number in range(len(part))))
+
+
+def _parquet_row(row: Any, bad: tuple[type[Exception], ...]) -> Fields:
+    cells, unread = {}, ""
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            cells[name] = column[0].as_py()
+        except bad:  # the text of the error may show the value
+            unread = name
+    if not unread:
+        return cells
+    return Unreadable("is no valid UTF-8, or no value that Python has (years end at 9999)", field=unread, fields=cells)
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Fields]]] = {
@@ -279,18 +301,17 @@ def _validated(
     good: list[tuple[int, Row]] = []
     bad: list[dict[str, Any]] = []
     for number, fields in rows:
+        if _WHY in fields:
+            bad.append({"row": number, "reasons": [fields[_WHY]]})
+            continue
         try:
-            if _WHY in fields:
-                raise ValueError(fields[_WHY])
             good.append((number, kind.model_validate(fields)))
-        except ValueError as error:  # of which pydantic's is one
+        except ValidationError as error:
             bad.append({"row": number, "reasons": _reasons(error)})
     return good, bad
 
 
-def _reasons(error: ValueError) -> list[dict[str, str]]:
-    if not isinstance(error, ValidationError):
-        return [{"field": "", "message": str(error)}]
+def _reasons(error: ValidationError) -> list[dict[str, str]]:
     mistakes = error.errors(include_url=False, include_context=False, include_input=False)
     return [
         {"field": ".".join(map(str, mistake["loc"]))[:200], "message": mistake["msg"]}

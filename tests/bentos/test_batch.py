@@ -39,6 +39,12 @@ class Total(BaseModel):
     half: float | None = None
 
 
+class Anything(BaseModel):
+    """An answer like those whose parts have other names in each row."""
+
+    more: Any
+
+
 @dataclass
 class Adder:
     """Adds up pairs, and remembers what it was asked."""
@@ -248,6 +254,39 @@ def test_what_is_no_parquet_file_is_told(tmp_path: Path, content: bytes) -> None
         run(Adder().job, tmp_path / "in.parquet", tmp_path / "out.jsonl")
 
 
+def spoilt(kind: str) -> tuple[Any, Any]:
+    """A column of three cells of which the second one cannot be read, and the first one as JSON has it."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    if kind == "text":
+        return pyarrow.Array.from_buffers(pyarrow.string(), 3, pyarrow.array([b"x", b"\xff", b""]).buffers()), "x"
+    if kind == "list":
+        return pyarrow.ListArray.from_arrays([0, 1, 2, 3], spoilt("text")[0]), ["x"]
+    if kind == "day":
+        return pyarrow.array([1, 4_000_000, 1], pyarrow.int32()).view(pyarrow.date32()), "1970-01-02"
+    return pyarrow.array([0, 2**60, 0]).view(pyarrow.timestamp("us")), "1970-01-01T00:00:00"
+
+
+@pytest.mark.parametrize("kind", ["text", "list", "day", "time"])
+def test_a_bad_cell_of_a_parquet_file_is_rejected_and_the_next_is_answered(tmp_path: Path, kind: str) -> None:
+    column, first = spoilt(kind)
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"a": [1.0, 2.0, 3.0], "any": column})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "in.parquet")
+
+    class Read(Pair):
+        any: Any
+
+    job = Job(row=Read, load=lambda: ("v1", lambda rows: [Anything(more=row.any) for row in rows]))
+    run(job, tmp_path / "in.parquet", tmp_path / "out.jsonl")
+
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["row"] for line in lines] == [1, 3]
+    assert lines[0]["more"] == first
+    (rejected,) = rejects(tmp_path / "out.jsonl")
+    assert (rejected["row"], rejected["reasons"][0]["field"]) == (2, "any")
+    assert "no valid UTF-8" in rejected["reasons"][0]["message"]
+
+
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     with (tmp_path / "in.jsonl").open("w") as file:
         for _ in range(60):
@@ -297,12 +336,6 @@ def test_types_may_show_late_in_a_parquet_file(tmp_path: Path, monkeypatch: pyte
     table = pyarrow.read_table(tmp_path / "out.parquet").to_pydict()
     assert table["half"] == [None, None, None, None, 0.5, 0.5]
     assert table["more"] == [[], [], [], [], [1], [1]]
-
-
-class Anything(BaseModel):
-    """An answer like those whose parts have other names in each row."""
-
-    more: Any
 
 
 @pytest.mark.parametrize(
