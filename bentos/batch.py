@@ -15,11 +15,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TextIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
 Row = TypeVar("Row", bound=BaseModel)
 Fields = Mapping[str, Any]
@@ -28,6 +29,7 @@ CHUNK = 1_000  # rows answered, and made safe, together
 LINE = 4 * 1024 * 1024  # characters; no longer line is held in memory
 _REASONS = 10  # told of a row at most
 _KINDS = ".jsonl, .csv or .parquet"
+_OURS = ("row", "reasons")  # names in OUT and in the rejects
 _WHY = "\0"  # the only field of an Unreadable; no other has this name
 
 
@@ -49,12 +51,16 @@ class Job(Generic[Row]):
 
     row      what a row must be
     load     gives the version of the model and what answers rows; called once
-    rows     the rows of IN, as fields or Unreadable; `read_rows` where it is a table
+    read     makes the fields of a request of those of a row, where they differ
+    folder   the rows of an IN that is a folder, as fields or Unreadable, where it may be one
+    shown    fields that rejects show, since they tell which row it is
     """
 
     row: type[Row]
     load: Callable[[], tuple[str, Callable[[Sequence[Row]], Sequence[BaseModel]]]]
-    rows: "Callable[[Path], Iterator[Fields]] | None" = None
+    read: Callable[[Fields], Fields] = dict
+    folder: Callable[[Path], Iterator[Fields]] | None = None
+    shown: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -68,6 +74,16 @@ class Progress:
     out_bytes: int = 0
     rejects_bytes: int = 0
     finished: bool = False  # all rows are answered; OUT may still have to be made of them
+    keep: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A row: its fields, and how its line begins in OUT or in the rejects."""
+
+    fields: Fields
+    in_out: Fields
+    in_rejects: Fields
 
 
 def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
@@ -78,9 +94,17 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
     verb.add_argument("source", type=Path, metavar="IN")
     verb.add_argument("out", type=Path, metavar="OUT", help=_KINDS)
     verb.add_argument("--chunk", type=int, default=CHUNK, help=f"rows at a time [{CHUNK}]")
+    verb.add_argument(
+        "--keep",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="a column of IN that is copied into OUT and the rejects and not given to the model, an id say; repeatable",
+    )
     options = parser.parse_args(arguments)
+    keep = list(dict.fromkeys(options.keep))
     try:
-        done = run(job, options.source, options.out, chunk=max(1, options.chunk))
+        done = run(job, options.source, options.out, chunk=max(1, options.chunk), keep=keep)
     except BatchError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -104,21 +128,19 @@ def newest(name: str) -> Any:
         raise BatchError(f"there is no model {name} in the BentoML store: python -m training.{name}") from None
 
 
-def run(job: Job[Row], source: Path, out: Path, *, chunk: int = CHUNK) -> Progress:
-    """Answer every row of `source`. Raises BatchError."""
+def run(job: Job[Row], source: Path, out: Path, *, chunk: int = CHUNK, keep: Sequence[str] = ()) -> Progress:
+    """Answer every row of `source`; the columns `keep` are copied, not asked. Raises BatchError."""
     _check(job, source, out)
+    _check_columns(job, source, keep)
     version, answer = job.load()
     files = _Files(out)
-    done = files.resume(Progress(source=_fingerprint(source), version=version))
-    rows = itertools.islice(enumerate((job.rows or read_rows)(source), start=1), done.rows, None)
+    done = files.resume(Progress(source=_fingerprint(source), version=version, keep=list(keep)))
+    rows = itertools.islice(_asked(job, source, keep), done.rows, None)
     with _progress(source.name) as show:
         while not done.finished:
             good, bad = _validated(job.row, itertools.islice(rows, chunk))
             answers = answer([row for _, row in good]) if good else []
-            lines = [
-                {"row": number, **found.model_dump(mode="json")}
-                for (number, _), found in zip(good, answers, strict=True)
-            ]
+            lines = [_line(begin, found) for (begin, _), found in zip(good, answers, strict=True)]
             done.rows += len(good) + len(bad)
             done.rejected += len(bad)
             done.finished = not (good or bad)
@@ -129,7 +151,7 @@ def run(job: Job[Row], source: Path, out: Path, *, chunk: int = CHUNK) -> Progre
 
 
 def read_rows(source: Path) -> Iterator[Fields]:
-    """The rows of a table; an empty cell counts as a field that is not there. Raises BatchError.
+    """The rows of a table; an empty cell is None. Raises BatchError.
 
     A line that is no JSON is Unreadable. Where the next row of a broken .csv begins, nobody knows: it ends there.
     """
@@ -168,19 +190,12 @@ def _csv_lines(source: Path, file: TextIO) -> Iterator[str]:
 def _of_cells(names: Sequence[str], cells: Sequence[str]) -> Fields:
     if len(cells) > len(names):
         return Unreadable(f"there are {len(cells)} cells, but {len(names)} columns")
+    row = {name: cell or None for name, cell in itertools.zip_longest(names, cells)}
     try:
         "".join(cells).encode()
     except UnicodeEncodeError:
-        return Unreadable("the row is no valid UTF-8")
-    return {name: _cell(cell) for name, cell in zip(names, cells, strict=False) if cell}
-
-
-def _cell(cell: str) -> Any:
-    """Lists and objects stand in a table as JSON: here, and in what `_write_csv` writes."""
-    if cell[0] in "[{":
-        with suppress(ValueError, RecursionError):
-            return json.loads(cell)
-    return cell
+        return Unreadable("the row is no valid UTF-8", fields=row)
+    return row
 
 
 def _read_jsonl(source: Path) -> Iterator[Fields]:
@@ -219,8 +234,7 @@ def _read_parquet(source: Path) -> Iterator[Fields]:
     try:
         with pyarrow.parquet.ParquetFile(source) as file:
             for part in file.iter_batches(batch_size=CHUNK):
-                for row in _parquet_rows(pyarrow, part):
-                    yield {name: cell for name, cell in row.items() if cell is not None}
+                yield from _parquet_rows(pyarrow, part)
     except pyarrow.ArrowException as error:
         raise BatchError(f"{source} cannot be read: {error}") from error
 
@@ -264,7 +278,8 @@ def _pyarrow() -> Any:
 def _check(job: Job[Any], source: Path, out: Path) -> None:
     if not source.exists():
         raise BatchError(f"{source} does not exist")
-    if job.rows is None and not (source.is_file() and source.suffix.lower() in _READERS):
+    readable = source.is_file() and source.suffix.lower() in _READERS
+    if not (readable or (job.folder and source.is_dir())):
         raise BatchError(f"{source} must be a file that ends with {_KINDS}")
     if out.suffix.lower() not in _READERS or out.is_dir():
         raise BatchError(f"{out} must be a file that ends with {_KINDS}")
@@ -294,21 +309,79 @@ def _fingerprint(source: Path) -> str:
     return digest.hexdigest()
 
 
-def _validated(
-    kind: type[Row], rows: Iterable[tuple[int, Fields]]
-) -> tuple[list[tuple[int, Row]], list[dict[str, Any]]]:
-    """The good rows, and why the bad ones are bad. Of these nothing else stays in memory."""
-    good: list[tuple[int, Row]] = []
-    bad: list[dict[str, Any]] = []
-    for number, fields in rows:
-        if _WHY in fields:
-            bad.append({"row": number, "reasons": [fields[_WHY]]})
-            continue
+def _rows(job: Job[Any], source: Path) -> Iterator[Fields]:
+    return job.folder(source) if job.folder and source.is_dir() else read_rows(source)
+
+
+def _check_columns(job: Job[Any], source: Path, keep: Sequence[str]) -> None:
+    """Ends with the first row that has all of them: of a table, the first one."""
+    for name in keep:
+        if name in _OURS:
+            raise BatchError(f"--keep {name}: the answers have a {name} of their own; rename the column of IN")
+    missing, readable = set(keep), False
+    for row in _rows(job, source) if keep else ():
+        readable = readable or _WHY not in row
+        missing -= row.keys()
+        if not missing:
+            return
+    if readable:
+        raise BatchError(f"--keep {min(missing)}: {source} has no such column")
+
+
+def _asked(job: Job[Any], source: Path, keep: Sequence[str]) -> Iterator[_Asked]:
+    kind = source.suffix.lower()
+    for number, row in enumerate(_rows(job, source), start=1):
+        fields: Fields = {name: cell for name, cell in row.items() if name not in keep}
+        shown: Fields = {}
+        kept: Fields = {}
         try:
-            good.append((number, kind.model_validate(fields)))
+            shown, kept = _copied(row, job.shown), _copied(row, keep)
+        except ValueError:
+            fields = Unreadable("what is to be copied is nested too deeply")
+        if _WHY not in fields:
+            fields = job.read(_of_table(fields, kind))
+        yield _Asked(fields=fields, in_out={"row": number, **kept}, in_rejects={"row": number, **shown, **kept})
+
+
+def _copied(row: Fields, names: Iterable[str]) -> Fields:
+    """These cells as JSON has them: times in ISO 8601, bytes in base64, NaN as null. Raises ValueError."""
+    return {name: to_jsonable_python(row.get(name), bytes_mode="base64", inf_nan_mode="null") for name in names}
+
+
+def _of_table(row: Fields, kind: str) -> Fields:
+    """An empty cell of a table counts as a field that is not there. In a .csv, lists and objects stand as JSON."""
+    if kind == ".jsonl":
+        return row
+    return {name: _nested(cell) if kind == ".csv" else cell for name, cell in row.items() if cell is not None}
+
+
+def _nested(cell: str) -> Any:
+    if cell[0] in "[{":
+        with suppress(ValueError, RecursionError):
+            return json.loads(cell)
+    return cell
+
+
+def _validated(kind: type[Row], rows: Iterable[_Asked]) -> tuple[list[tuple[Fields, Row]], list[Fields]]:
+    """The good rows, after what their lines begin with, and the bad ones' lines. Nothing else stays in memory."""
+    good: list[tuple[Fields, Row]] = []
+    bad: list[Fields] = []
+    for asked in rows:
+        try:
+            if reason := asked.fields.get(_WHY):
+                bad.append({**asked.in_rejects, "reasons": [reason]})
+            else:
+                good.append((asked.in_out, kind.model_validate(asked.fields)))
         except ValidationError as error:
-            bad.append({"row": number, "reasons": _reasons(error)})
+            bad.append({**asked.in_rejects, "reasons": _reasons(error)})
     return good, bad
+
+
+def _line(begin: Fields, found: BaseModel) -> Fields:
+    answer = found.model_dump(mode="json")
+    if twice := begin.keys() & answer.keys():
+        raise BatchError(f"--keep {min(twice)}: the answers have a {min(twice)} of their own; rename the column of IN")
+    return {**begin, **answer}
 
 
 def _reasons(error: ValidationError) -> list[dict[str, str]]:
@@ -337,10 +410,10 @@ class _Files:
     def resume(self, fresh: Progress) -> Progress:
         """Where the same work was interrupted, or the beginning."""
         done = self._stored() or fresh
-        if (done.source, done.version) != (fresh.source, fresh.version):
+        if (done.source, done.version, done.keep) != (fresh.source, fresh.version, fresh.keep):
             raise BatchError(
-                f"{self._out} was begun with another IN or another version of the model ({done.version}); "
-                f"remove {self._progress} to begin again"
+                f"{self._out} was begun with another IN, another --keep ({' '.join(done.keep) or 'none'}) or another "
+                f"version of the model ({done.version}); remove {self._progress} to begin again"
             )
         if not done.finished:
             with _writing(self._out):

@@ -5,13 +5,13 @@ A row has the fields of a request; in a .csv the liked items stand in one cell, 
 """
 
 import sys
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import field_validator
 
-from bentos.batch import Fields, Job, main, newest, read_rows
+from bentos.batch import Fields, Job, main, newest
 from bentos.recommend.schema import Recommendations, RecommendRequest, unknown_items
 
 
@@ -55,12 +55,11 @@ def load() -> tuple[str, Callable[[Sequence[Row]], Sequence[Recommendations]]]:
     return version, lambda rows: [answers.recommend(row) for row in rows]
 
 
-def rows(source: Path) -> Iterator[Fields]:
-    """The rows of a table, with the cell of liked items taken apart."""
-    for fields in read_rows(source):
-        liked = fields.get("liked_items")
-        yield {**fields, "liked_items": liked.split()} if isinstance(liked, str) else fields
+def read(fields: Fields) -> Fields:
+    """A row of a table, with the cell of liked items taken apart."""
+    liked = fields.get("liked_items")
+    return {**fields, "liked_items": liked.split()} if isinstance(liked, str) else fields
 
 
 if __name__ == "__main__":
-    sys.exit(main(Job(row=Row, load=load, rows=rows)))
+    sys.exit(main(Job(row=Row, load=load, read=read)))

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -673,7 +676,7 @@ def test_a_service_may_read_what_it_likes(tmp_path: Path) -> None:
     photos.mkdir()
     for name in ("a.txt", "b.png", "long.txt"):
         (photos / name).touch()
-    job = Job(row=Pair, load=Adder().load, rows=names)
+    job = Job(row=Pair, load=Adder().load, folder=names)
 
     run(job, photos, tmp_path / "out.jsonl")
 
@@ -681,20 +684,136 @@ def test_a_service_may_read_what_it_likes(tmp_path: Path) -> None:
     assert rejects(tmp_path / "out.jsonl") == [{"row": 2, "reasons": [{"field": "", "message": "it is no text"}]}]
 
 
-def test_a_reader_that_adds_fields_to_every_row_keeps_the_reasons(tmp_path: Path) -> None:
-    def rows(source: Path) -> Iterator[Fields]:
-        for fields in read_rows(source):
-            yield {**fields, "b": 1}
+def test_a_service_may_read_the_rows_of_a_table_in_its_own_way(tmp_path: Path) -> None:
+    def words(fields: Fields) -> Fields:
+        return {"a": len(fields["words"].split())}
 
-    (tmp_path / "in.jsonl").write_text("no JSON\n")
+    (tmp_path / "in.jsonl").write_text('{"words": "one two"}\nno JSON\n')
 
-    run(Job(row=Pair, load=Adder().load, rows=rows), tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    run(Job(row=Pair, load=Adder().load, read=words), tmp_path / "in.jsonl", tmp_path / "out.jsonl")
 
+    assert [row["total"] for row in read(tmp_path / "out.jsonl")] == [2]
     assert "is no JSON" in rejects(tmp_path / "out.jsonl")[0]["reasons"][0]["message"]
 
 
+def test_a_row_is_known_in_the_rejects_by_what_the_service_shows(tmp_path: Path) -> None:
+    job = Job(row=Pair, load=Adder().load, shown=("a",))
+    write(tmp_path / "in.jsonl", [{"a": "x"}, {"b": 1}, {"a": 2}])
+
+    run(job, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+
+    assert [(row["row"], row["a"]) for row in rejects(tmp_path / "out.jsonl")] == [(1, "x"), (2, None)]
+    assert "a" not in read(tmp_path / "out.jsonl")[0]
+
+
+# Columns that are kept
+
+KEPT: dict[str, Any] = {"id": "c-007", "note": None}
+
+
+@pytest.mark.parametrize(("kind", "out"), list(itertools.product(KINDS, KINDS)))
+def test_kept_columns_go_to_out_and_to_the_rejects_and_not_to_the_model(tmp_path: Path, kind: str, out: str) -> None:
+    source = write(tmp_path / f"in{kind}", [{"a": 1.0, **KEPT}, {"a": 5000.0, **KEPT}, {"a": 3.0, **KEPT, "note": "x"}])
+
+    done = run(Adder().job, source, tmp_path / f"out{out}", keep=["id", "note"])
+
+    assert (done.rows, done.rejected) == (3, 1)
+    rows = list(read_rows(tmp_path / f"out{out}"))
+    assert [(row["id"], row["note"]) for row in rows] == [("c-007", None), ("c-007", "x")]
+    (rejected,) = rejects(tmp_path / f"out{out}")
+    assert list(rejected) == ["row", "id", "note", "reasons"]
+    assert {name: rejected[name] for name in KEPT} == KEPT
+    assert list(rows[0])[:3] == ["row", "id", "note"]
+
+
+@pytest.mark.parametrize("cell", ["[7]", "[1,2]", "{", "007", "1e5", " x ", "\u00fc", "true", "a\nb"])
+def test_a_kept_cell_of_a_csv_is_not_read_as_anything(tmp_path: Path, cell: str) -> None:
+    source = write(tmp_path / "in.csv", [{"id": cell, "a": 1}])
+
+    for out in KINDS:
+        run(Adder().job, source, tmp_path / f"out{out}", keep=["id"])
+        assert [row["id"] for row in read_rows(tmp_path / f"out{out}")] == [cell]
+
+
+def test_kept_cells_of_other_types_are_written_as_json_has_them(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    cells = {
+        "day": (date(2020, 2, 29), "2020-02-29"),
+        "time": (datetime(2020, 2, 29, 12, tzinfo=UTC), "2020-02-29T12:00:00Z"),
+        "number": (Decimal("1.50"), "1.50"),
+        "large": (2**63 - 1, 2**63 - 1),
+        "missing": (float("nan"), None),
+        "data": (b"\xff", "_w=="),
+        "map": ({"x": [1]}, {"x": [1]}),
+    }
+    row = {"a": 1.0, **{name: cell for name, (cell, _) in cells.items()}}
+    pyarrow.write_table(pytest.importorskip("pyarrow").Table.from_pylist([row]), tmp_path / "in.parquet")
+
+    run(Adder().job, tmp_path / "in.parquet", tmp_path / "out.jsonl", keep=list(cells))
+
+    (found,) = read_rows(tmp_path / "out.jsonl")
+    assert {name: found[name] for name in cells} == {name: written for name, (_, written) in cells.items()}
+
+
+def test_a_cell_that_cannot_be_copied_rejects_its_row(tmp_path: Path) -> None:
+    deep = '{"a": 1, "id": ' + "[" * 500 + "]" * 500 + "}\n"
+    (tmp_path / "in.jsonl").write_text(deep + '{"a": 2, "id": 2}\n')
+
+    run(Adder().job, tmp_path / "in.jsonl", tmp_path / "out.jsonl", keep=["id"])
+
+    assert [(row["row"], row["id"]) for row in read_rows(tmp_path / "out.jsonl")] == [(2, 2)]
+    assert "nested too deeply" in rejects(tmp_path / "out.jsonl")[0]["reasons"][0]["message"]
+
+
+def test_a_row_that_cannot_be_read_keeps_what_can(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes(b"id,a,text\nc7,1,\xff\nc8,1\n")
+
+    run(Adder().job, tmp_path / "in.csv", tmp_path / "out.jsonl", keep=["id"])
+
+    assert [row["id"] for row in rejects(tmp_path / "out.jsonl")] == ["c7"]
+    assert [row["id"] for row in read_rows(tmp_path / "out.jsonl")] == ["c8"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("keep", "problem"),
+    [
+        (["--keep", "id"], "--keep id: .* has no such column"),
+        (["--keep", "b", "--keep", "id"], "--keep id: .* has no such column"),
+        (["--keep", "total"], "--keep total: the answers have a total of their own"),
+        (["--keep", "row"], "--keep row: the answers have a row of their own"),
+        (["--keep", "reasons"], "--keep reasons: the answers have a reasons of their own"),
+    ],
+)
+def test_a_column_that_cannot_be_kept_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, keep: list[str], problem: str
+) -> None:
+    source = write(tmp_path / f"in{kind}", [{"a": 1.0, "b": 1, "total": 2}])
+
+    assert main(Adder().job, ["batch", str(source), str(tmp_path / "out.jsonl"), *keep]) == 2
+    assert re.search(problem, capsys.readouterr().err)
+
+
+def test_a_column_of_which_the_first_rows_have_nothing_may_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("a,id\n1\n2,\n")
+    (tmp_path / "in.jsonl").write_text('{"a": 1}\nno JSON\n{"a": 2, "id": 7}\n')
+    (tmp_path / "empty.csv").write_text("a,id\n")
+
+    assert run(Adder().job, tmp_path / "in.csv", tmp_path / "out.jsonl", keep=["id"]).rejected == 0
+    assert run(Adder().job, tmp_path / "in.jsonl", tmp_path / "out.jsonl", keep=["id"]).rejected == 1
+    assert run(Adder().job, tmp_path / "empty.csv", tmp_path / "out.jsonl", keep=["id"]).rows == 0
+
+
+def test_work_does_not_go_on_with_other_columns_kept(tmp_path: Path) -> None:
+    source, out = interrupted(tmp_path)
+
+    with pytest.raises(BatchError, match=r"another --keep \(none\) .*; remove .*out\.jsonl\.progress"):
+        run(Adder().job, source, out, keep=["b"])
+    assert run(Adder().job, source, out).rows == 6
+
+
 def test_out_may_not_lie_in_a_folder_that_is_read(tmp_path: Path) -> None:
-    job = Job(row=Pair, load=Adder().load, rows=names)
+    job = Job(row=Pair, load=Adder().load, folder=names)
 
     with pytest.raises(BatchError, match="lies inside of"):
         run(job, tmp_path, tmp_path / "out.jsonl")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -248,7 +248,7 @@ def job(model: RecommendModel, monkeypatch: pytest.MonkeyPatch) -> batch.Job[off
     return batch.Job(
         row=offline.Row,
         load=lambda: ("v1", lambda rows: [answers.recommend(row) for row in rows]),
-        rows=offline.rows,
+        read=offline.read,
     )
 
 
@@ -267,25 +267,28 @@ def test_a_file_is_answered_row_by_row_and_bad_rows_are_put_aside(job: batch.Job
     assert "no such items: nothing" in rejects[0]["reasons"][0]["message"]
 
 
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
 def test_ids_that_a_table_made_floats_of_are_those_of_the_model(
-    job: batch.Job[offline.Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     pyarrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    table = pytest.importorskip("pyarrow").table
-    monkeypatch.setattr(offline.Row, "items", {"3", "4", "4.0"})
-    (tmp_path / "in.csv").write_text('user_id,liked_items\n196.0,\n,3.0 4.0\n,"[3.0, 4]"\n5.00,\n')
-    columns = {"user_id": [196.0, None, None, float("nan")], "liked_items": [None, [3.0], [4.0], None]}
-    pyarrow.write_table(table(columns), tmp_path / "in.parquet")
+    columns = {"user_id": [196.0, None, None, float("nan")], "liked_items": [None, [3.0, 4.0], [4.0], None]}
+    pyarrow.write_table(pytest.importorskip("pyarrow").table(columns), tmp_path / "in.parquet")
+    (tmp_path / "in.csv").write_text('user_id,liked_items\n196.0,\n,3.0 4.0\n,"[4.0]"\n,5.0\n')
+    monkeypatch.setattr(offline.Row, "items", {"3", "4.0" if kind == ".csv" else "4", "4"})
+    asked: list[offline.Row] = []
 
-    def read(name: str) -> list[tuple[str | None, list[str] | None]]:
-        rows = [offline.Row.model_validate(fields) for fields in list(offline.rows(tmp_path / name))[:3]]
-        return [(row.user_id, row.liked_items) for row in rows]
+    def answer(rows: Sequence[offline.Row]) -> list[Recommendations]:
+        asked.extend(rows)
+        return [Recommendations(items=[], cold_start=True, model_version="v1") for _ in rows]
 
-    assert read("in.csv") == [("196", None), (None, ["3", "4.0"]), (None, ["3", "4"])]
-    assert read("in.parquet") == [("196", None), (None, ["3"]), (None, ["4"])]
-    assert batch.run(job, tmp_path / "in.parquet", tmp_path / "out.jsonl").rejected > 0
-    *_, last = (tmp_path / "out.jsonl.rejects.jsonl").read_text().splitlines()
-    assert json.loads(last)["reasons"][0] == {"field": "user_id", "message": "a number that is an id must be whole"}
+    job = batch.Job(row=offline.Row, load=lambda: ("v1", answer), read=offline.read)
+    assert batch.run(job, tmp_path / f"in{kind}", tmp_path / "out.jsonl").rejected == 1
+
+    text = "4.0" if kind == ".csv" else "4"  # the model knows such an id, so that it is meant
+    assert [(row.user_id, row.liked_items) for row in asked] == [("196", None), (None, ["3", text]), (None, ["4"])]
+    (rejected,) = map(json.loads, (tmp_path / "out.jsonl.rejects.jsonl").read_text().splitlines())
+    assert rejected["reasons"][0]["field"] == ("liked_items" if kind == ".csv" else "user_id")
 
 
 # A real server
