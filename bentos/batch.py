@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,12 @@ Fields = Mapping[str, Any]
 
 CHUNK = 1_000  # rows answered, and made safe, together
 LINE = 4 * 1024 * 1024  # characters; no longer line is held in memory
+_EXIT_CODES = """exit codes:
+  0    done; some rows may have been rejected
+  1    done, but every row was rejected
+  2    a mistake in the command, the files or the model; what is answered is kept
+  130  interrupted; the same command goes on
+"""
 _REASONS = 10  # told of a row at most
 _KINDS = ".jsonl, .csv or .parquet"
 _OURS = ("row", "reasons")  # names in OUT and in the rejects
@@ -87,10 +94,12 @@ class _Asked:
 
 
 def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; 2 for a mistake in it or in the files, 130 when interrupted."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the command line; its exit codes are told by --help."""
+    texts: Any = {"description": __doc__, "epilog": _EXIT_CODES}
+    texts["formatter_class"] = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(**texts)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser("batch", help="answer every row of a file")
+    verb = verbs.add_parser("batch", help="answer every row of a file", **texts)
     verb.add_argument("source", type=Path, metavar="IN")
     verb.add_argument("out", type=Path, metavar="OUT", help=_KINDS)
     verb.add_argument("--chunk", type=int, default=CHUNK, help=f"rows at a time [{CHUNK}]")
@@ -111,11 +120,13 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on from here\n")
         return 130
-    answered = done.rows - done.rejected
-    sys.stdout.write(
-        f"{answered:,} rows answered by version {done.version}, {done.rejected:,} rejected: {options.out}\n"
-    )
-    return 0
+    answered, out = done.rows - done.rejected, _text(str(options.out))
+    sys.stdout.write(f"{answered:,} rows answered by version {done.version}, {done.rejected:,} rejected: {out}\n")
+    if answered or not done.rejected:
+        return 0
+    told = f"all {done.rejected:,} rows were rejected, see {out}.rejects.jsonl; the commonest reason"
+    sys.stderr.write(f"error: {told}: {_Files(options.out).commonest_reason()}\n")
+    return 1
 
 
 def newest(name: str) -> Any:
@@ -132,7 +143,7 @@ def run(job: Job[Row], source: Path, out: Path, *, chunk: int = CHUNK, keep: Seq
     """Answer every row of `source`; the columns `keep` are copied, not asked. Raises BatchError."""
     _check(job, source, out)
     _check_columns(job, source, keep)
-    version, answer = job.load()
+    version, answer = _loaded(job)
     files = _Files(out)
     done = files.resume(Progress(source=_fingerprint(source), version=version, keep=list(keep)))
     rows = itertools.islice(_asked(job, source, keep), done.rows, None)
@@ -148,6 +159,16 @@ def run(job: Job[Row], source: Path, out: Path, *, chunk: int = CHUNK, keep: Seq
             show(done)
     files.finish()
     return done
+
+
+def _loaded(job: Job[Row]) -> tuple[str, Callable[[Sequence[Row]], Sequence[BaseModel]]]:
+    try:
+        return job.load()
+    except (OSError, ValueError) as error:
+        raise BatchError(
+            f"the newest model in the BentoML store cannot be loaded: {error}\n"
+            "  fix: train it again (python -m training), or use the code that it was trained with"
+        ) from error
 
 
 def read_rows(source: Path) -> Iterator[Fields]:
@@ -232,8 +253,8 @@ def _lines(file: TextIO) -> Iterator[str | None]:
 def _read_parquet(source: Path) -> Iterator[Fields]:
     pyarrow = _pyarrow()
     try:
-        with pyarrow.parquet.ParquetFile(source) as file:
-            for part in file.iter_batches(batch_size=CHUNK):
+        with source.open("rb") as file, pyarrow.parquet.ParquetFile(file) as table:
+            for part in table.iter_batches(batch_size=CHUNK):
                 yield from _parquet_rows(pyarrow, part)
     except pyarrow.ArrowException as error:
         raise BatchError(f"{source} cannot be read: {error}") from error
@@ -437,6 +458,13 @@ class _Files:
                 self._rejects.unlink()
             self._progress.unlink(missing_ok=True)
 
+    def commonest_reason(self) -> str:
+        """Among the first rejects, of which there must be one."""
+        with self._rejects.open() as file:
+            rejects = [json.loads(line)["reasons"] for line in itertools.islice(file, CHUNK)]
+        counts = Counter((reason["field"], reason["message"]) for reasons in rejects for reason in reasons)
+        return ": ".join(filter(None, counts.most_common(1)[0][0]))
+
     def _stored(self) -> Progress | None:
         try:
             return Progress(**json.loads(self._progress.read_text()))
@@ -525,7 +553,7 @@ def _write_parquet(partial: Path, out: Path) -> None:
         with out.open("wb") as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
             for rows in _written(partial):
                 for row in rows:
-                    row.update({name: _text(row[name]) for name in as_text & row.keys()})
+                    row.update({name: _text(row[name]) for name in as_text if row.get(name) is not None})
                 writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
     except pyarrow.ArrowException as error:
         raise BatchError(f"no Parquet table can be made of {partial}, which has all answers: {error}") from error
@@ -555,10 +583,8 @@ def _has_objects(pyarrow: Any, kind: Any) -> bool:
     return bool(inner or pyarrow.types.is_struct(kind))
 
 
-def _text(cell: Any) -> str | None:
-    """The bytes of a file name that is no UTF-8 are written as in a .csv."""
-    if cell is None:
-        return None
+def _text(cell: Any) -> str:
+    """As in a .csv, the bytes of a file name that is no UTF-8 are escaped."""
     return cell.encode(errors="backslashreplace").decode() if isinstance(cell, str) else json.dumps(cell)
 
 

@@ -591,6 +591,59 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == "error: nowhere.csv does not exist\n"
 
 
+def test_a_batch_of_which_no_row_was_good_is_exit_code_1_with_the_commonest_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "in.csv", [{"a": "x", "id": 1}, {"a": 2, "id": 2}, {"a": 2, "id": 3}])
+
+    assert main(Adder().job, ["batch", str(source), str(tmp_path / "out.jsonl"), "--chunk", "2"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("0 rows answered by version v1, 3 rejected: ")
+    assert said.err.splitlines()[-1] == (
+        f"error: all 3 rows were rejected, see {tmp_path}/out.jsonl.rejects.jsonl; "
+        "the commonest reason: id: Extra inputs are not permitted"
+    )
+
+
+@pytest.mark.parametrize("ending", KINDS)
+def test_in_and_out_may_have_names_that_are_no_utf_8(tmp_path: Path, ending: str) -> None:
+    source = write(tmp_path / f"in{ending}", pairs(2))
+    odd = source.rename(tmp_path / os.fsdecode(b"in\xff" + ending.encode()))
+
+    assert main(Adder().job, ["batch", str(odd), str(odd.with_name("\udcff" + ending))]) == 0
+    assert main(Adder().job, ["batch", str(odd), str(odd.with_name("\udcff" + ending)), "--keep", "\udcff"]) == 2
+
+
+@pytest.mark.parametrize("content", ["a\n", "a\nx\n1\n"])
+def test_a_batch_without_rows_or_with_a_good_one_is_exit_code_0(tmp_path: Path, content: str) -> None:
+    (tmp_path / "in.csv").write_text(content)
+
+    assert main(Adder().job, ["batch", str(tmp_path / "in.csv"), str(tmp_path / "out.jsonl")]) == 0
+
+
+def test_the_exit_codes_are_told_where_help_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(Adder().job, ["batch", "--help"])
+
+    assert re.findall(r"^  (\d+) ", capsys.readouterr().out, re.MULTILINE) == ["0", "1", "2", "130"]
+
+
+@pytest.mark.parametrize("error", [ValueError("it has format 1; this code reads 2: train again"), OSError("no file")])
+def test_a_model_that_this_code_cannot_read_is_two_lines_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def load() -> Any:
+        raise error
+
+    write(tmp_path / "in.jsonl", pairs(1))
+
+    code = main(Job(row=Pair, load=load), ["batch", str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl")])
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert (code, str(error) in first) == (2, True)
+    assert second == "  fix: train it again (python -m training), or use the code that it was trained with"
+
+
 def test_an_interrupt_says_how_to_go_on_and_is_exit_code_130(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
