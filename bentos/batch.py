@@ -186,6 +186,7 @@ def read_rows(source: Path) -> Iterator[Fields]:
 
 
 def _read_csv(source: Path) -> Iterator[Fields]:
+    csv.field_size_limit(LINE)  # a series of 10,000 numbers is more than the default
     # What is no UTF-8 makes its own row invalid, not the file.
     with source.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         table = csv.reader(_csv_lines(source, file), strict=True)

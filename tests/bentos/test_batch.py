@@ -240,6 +240,15 @@ def test_a_csv_of_which_nobody_knows_how_it_goes_on_ends_with_the_line(
         run(Adder().job, tmp_path / "in.csv", tmp_path / "out.jsonl")
 
 
+def test_a_cell_of_a_csv_may_be_as_long_as_a_line(tmp_path: Path) -> None:
+    numbers = list(range(50_000))
+    write(tmp_path / "in.csv", [{"a": 1, "more": numbers}])
+
+    run(Adder().job, tmp_path / "in.csv", tmp_path / "out.csv")
+
+    assert [row["more"] for row in read(tmp_path / "out.csv")] == [numbers]
+
+
 def test_lists_stand_in_a_csv_as_json_and_other_brackets_are_text(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text('a,more,text\n1,"[1, 2]",[sic]\n2,,{\n')
 
@@ -806,6 +815,18 @@ def test_kept_cells_of_other_types_are_written_as_json_has_them(tmp_path: Path) 
 
     (found,) = read_rows(tmp_path / "out.jsonl")
     assert {name: found[name] for name in cells} == {name: written for name, (_, written) in cells.items()}
+
+
+@pytest.mark.parametrize("ending", KINDS)
+def test_kept_cells_of_json_may_differ_from_row_to_row(tmp_path: Path, ending: str) -> None:
+    ids = [2**70, "x", 1.5, None, [1], {"a": {}}]
+    source = write(tmp_path / "in.jsonl", [{"a": 1, "id": cell} for cell in ids])
+
+    run(Adder().job, source, tmp_path / f"out{ending}", keep=["id"])
+
+    found = [row["id"] for row in read_rows(tmp_path / f"out{ending}")]
+    text = [str(2**70), "x", "1.5", None, "[1]", '{"a": {}}']
+    assert found == (ids if ending == ".jsonl" else text)
 
 
 def test_a_cell_that_cannot_be_copied_rejects_its_row(tmp_path: Path) -> None:
