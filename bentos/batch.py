@@ -95,6 +95,20 @@ class _Asked:
 
 def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit codes are told by --help."""
+    options = _options(arguments)
+    keep = list(dict.fromkeys(options.keep))
+    try:
+        done = run(job, options.source, options.out, chunk=max(1, options.chunk), keep=keep)
+    except BatchError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the same command goes on from here\n")
+        return 130
+    return _told(done, options.out)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     texts: Any = {"description": __doc__, "epilog": _EXIT_CODES}
     texts["formatter_class"] = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(**texts)
@@ -110,22 +124,17 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         default=[],
         help="a column of IN that is copied into OUT and the rejects and not given to the model, an id say; repeatable",
     )
-    options = parser.parse_args(arguments)
-    keep = list(dict.fromkeys(options.keep))
-    try:
-        done = run(job, options.source, options.out, chunk=max(1, options.chunk), keep=keep)
-    except BatchError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the same command goes on from here\n")
-        return 130
-    answered, out = done.rows - done.rejected, _text(str(options.out))
-    sys.stdout.write(f"{answered:,} rows answered by version {done.version}, {done.rejected:,} rejected: {out}\n")
+    return parser.parse_args(arguments)
+
+
+def _told(done: Progress, out: Path) -> int:
+    """What was done, in words and as an exit code."""
+    answered, name = done.rows - done.rejected, _text(str(out))
+    sys.stdout.write(f"{answered:,} rows answered by version {done.version}, {done.rejected:,} rejected: {name}\n")
     if answered or not done.rejected:
         return 0
-    told = f"all {done.rejected:,} rows were rejected, see {out}.rejects.jsonl; the commonest reason"
-    sys.stderr.write(f"error: {told}: {_Files(options.out).commonest_reason()}\n")
+    told = f"all {done.rejected:,} rows were rejected, see {name}.rejects.jsonl; the commonest reason"
+    sys.stderr.write(f"error: {told}: {_Files(out).commonest_reason()}\n")
     return 1
 
 
