@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import numpy as np
 import typer
 
-from bentos.vehicle_price.schema import Body, Condition, Fuel, Paint, Transmission
+from bentos.vehicle_price.schema import Body, Condition, Fuel, Paint, Transmission, one_spelling
 from models import vehicle_price
 from models.vehicle_price import Fit, Listing, Parameters, Truths
 from training import tables, trainer
@@ -97,6 +97,8 @@ def vehicles(data: Path) -> Adverts:
     table = tables.read_csv(folder, TABLE)
     if "date_posted" in table.columns:
         table = table.assign(date_posted=_days(table["date_posted"]))
+    if "model" in table.columns:  # as the service asks for it, or it would never find what was trained on
+        table = table.assign(model=table["model"].map(one_spelling))
     table = tables.checked(table, _schema(), where=str(folder / TABLE))
     train, test = _split(folder / SPLIT, rows=len(table))
     return Adverts(name="vehicles", train=table.iloc[train], test=table.iloc[test])

@@ -1,5 +1,7 @@
 """`python -m bentos.blur batch IN OUT`: IN is a folder of images, or a table with their paths in the column `path`."""
 
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,14 +11,14 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from bentos.batch import Fields, Job, main, newest, read_rows
+from bentos.batch import Fields, Job, main, newest
 from bentos.blur.judging import Judge, look_at
 from bentos.blur.schema import Prediction
 from bentos.blur.uploads import MAX_BYTES
 from models import blur
 from models.pictures import PictureError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +34,14 @@ class Measured:
 def measured(path: object) -> Measured:
     """Read an image file. Raises PydanticCustomError, which puts it among the rejects."""
     try:
-        with Path(str(path)).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        with open(str(path), "rb", opener=_at_once) as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            data = file.read(MAX_BYTES + 1) if regular else b""
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = getattr(error, "strerror", None) or "no such name"
         raise PydanticCustomError("image_file", f"cannot be read: {reason}") from None
+    if not regular:
+        raise PydanticCustomError("image_file", "is no regular file")
     if len(data) > MAX_BYTES:
         raise PydanticCustomError("image_bytes", f"the file has more than {MAX_BYTES:,} bytes")
     try:
@@ -45,6 +50,11 @@ def measured(path: object) -> Measured:
         raise PydanticCustomError(error.kind, error.text) from None
     measures = blur.measure(picture.grey)
     return Measured(path=str(path), width=picture.width, height=picture.height, measures=measures)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting, which a FIFO would for somebody who writes."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class Row(BaseModel):
@@ -61,13 +71,10 @@ class Found(Prediction):
     path: str
 
 
-def rows(source: Path) -> Iterator[Fields]:
-    """The images below a folder, in the order of their names; or the rows of a table."""
-    if not source.is_dir():
-        yield from read_rows(source)
-        return
-    for path in sorted(source.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+def images(folder: Path) -> Iterator[Fields]:
+    """What is named like an image, in the order of the names. Folders below are searched, links to folders not."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and (path.is_symlink() or not path.is_dir()):
             yield {"path": str(path)}
 
 
@@ -88,4 +95,4 @@ def answer(judge: Judge, image: Measured) -> Found:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Job(row=Row, load=load, rows=rows)))
+    sys.exit(main(Job(row=Row, load=load, folder=images, shown=("path",))))

@@ -4,13 +4,13 @@ A row has the fields of a request; in a .csv the values (and the levels) stand i
 "null" for one that is missing.
 """
 
-import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from bentos.batch import Fields, Job, main, newest, read_rows
+from bentos.batch import Fields, Job, main, newest
 from bentos.forecast.schema import Prediction, PredictRequest
 
 
@@ -25,11 +25,9 @@ def load() -> tuple[str, Callable[[Sequence[PredictRequest]], Sequence[Predictio
     return version, lambda rows: [answer(model, row, version=version) for row in rows]
 
 
-def rows(source: Path) -> Iterator[Fields]:
-    """The rows of a table; what a .csv has as text is made numbers where it can be, and else is left to be rejected."""
-    csv.field_size_limit(1_000_000)  # 10,000 long numbers in one cell
-    for fields in read_rows(source):
-        yield {**fields, **{name: read(fields[name]) for name, read in _READ.items() if name in fields}}
+def read(fields: Fields) -> Fields:
+    """A row of a table; what a .csv has as text is made numbers where it can be, and else is left to be rejected."""
+    return {**fields, **{name: _READ[name](fields[name]) for name in _READ.keys() & fields.keys()}}
 
 
 def _numbers(cell: Any) -> Any:
@@ -45,8 +43,18 @@ def _number(cell: Any) -> Any:
     return int(cell) if isinstance(cell, str) and cell.isdecimal() and len(cell) < 10 else cell
 
 
-_READ: dict[str, Callable[[Any], Any]] = {"values": _numbers, "levels": _numbers, "horizon": _number}
+def _iso(cell: Any) -> Any:
+    """Days and times have types of their own in Parquet."""
+    return cell.isoformat() if isinstance(cell, date) else cell
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "values": _numbers,
+    "levels": _numbers,
+    "horizon": _number,
+    "start": _iso,
+}
 
 
 if __name__ == "__main__":
-    sys.exit(main(Job(row=PredictRequest, load=load, rows=rows)))
+    sys.exit(main(Job(row=PredictRequest, load=load, read=read)))

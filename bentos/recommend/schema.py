@@ -4,10 +4,12 @@ Examples stand on the fields: bentoml 1.4.39 fails to build when a model as a wh
 request fit together, so the first one of `user_id` is null.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Annotated
+from decimal import Decimal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 MAX_LIKED = 1_000
@@ -16,14 +18,28 @@ MAX_REQUESTS = 256
 MAX_ID = 64
 _NAMED = 5  # unknown items that an error names
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
+_EXACT = 2**53  # beyond it a float may stand for several integers
+
+
+def _id_as_text(value: Any) -> Any:
+    """Numbers as they are written: tables make floats of them as soon as one is missing, so 196.0 is 196."""
+    if isinstance(value, float | Decimal):
+        if not math.isfinite(value) or value != int(value):
+            raise PydanticCustomError("id_number", "a number that is an id must be whole")
+        if isinstance(value, float) and abs(value) > _EXACT:
+            raise PydanticCustomError("id_number", "a float of this size is not exact: send the id as text")
+        value = int(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Id = Annotated[str, BeforeValidator(_id_as_text), Field(min_length=1, max_length=MAX_ID)]
 Count = Annotated[int, Field(ge=1, le=MAX_K)]
 
 
 class RecommendRequest(BaseModel):
     """Who wants recommendations: a user the model knows, or anybody by what they like."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     user_id: Id | None = Field(
         default=None,

@@ -5,9 +5,9 @@ Examples stand on the fields: bentoml 1.4.39 fails to build when a model as a wh
 """
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 MAX_LISTINGS = 100
@@ -22,7 +22,14 @@ Body = Literal[
 Paint = Literal[
     "black", "blue", "brown", "custom", "green", "grey", "orange", "purple", "red", "silver", "white", "yellow"
 ]
-ModelName = Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=60)]
+
+
+def one_spelling(name: Any) -> Any:
+    """The name of a model as it is compared, in training too: "Ford  F-150 " is "ford f-150". What is no text stays."""
+    return " ".join(name.lower().split()) if isinstance(name, str) else name
+
+
+ModelName = Annotated[str, BeforeValidator(one_spelling), StringConstraints(min_length=1, max_length=60)]
 
 
 class Listing(BaseModel):

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,12 @@ class Total(BaseModel):
     total: float
     more: list[int] = []
     half: float | None = None
+
+
+class Anything(BaseModel):
+    """An answer like those whose parts have other names in each row."""
+
+    more: Any
 
 
 @dataclass
@@ -231,6 +240,15 @@ def test_a_csv_of_which_nobody_knows_how_it_goes_on_ends_with_the_line(
         run(Adder().job, tmp_path / "in.csv", tmp_path / "out.jsonl")
 
 
+def test_a_cell_of_a_csv_may_be_as_long_as_a_line(tmp_path: Path) -> None:
+    numbers = list(range(50_000))
+    write(tmp_path / "in.csv", [{"a": 1, "more": numbers}])
+
+    run(Adder().job, tmp_path / "in.csv", tmp_path / "out.csv")
+
+    assert [row["more"] for row in read(tmp_path / "out.csv")] == [numbers]
+
+
 def test_lists_stand_in_a_csv_as_json_and_other_brackets_are_text(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text('a,more,text\n1,"[1, 2]",[sic]\n2,,{\n')
 
@@ -246,6 +264,39 @@ def test_what_is_no_parquet_file_is_told(tmp_path: Path, content: bytes) -> None
 
     with pytest.raises(BatchError, match=r"in\.parquet cannot be read"):
         run(Adder().job, tmp_path / "in.parquet", tmp_path / "out.jsonl")
+
+
+def spoilt(kind: str) -> tuple[Any, Any]:
+    """A column of three cells of which the second one cannot be read, and the first one as JSON has it."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    if kind == "text":
+        return pyarrow.Array.from_buffers(pyarrow.string(), 3, pyarrow.array([b"x", b"\xff", b""]).buffers()), "x"
+    if kind == "list":
+        return pyarrow.ListArray.from_arrays([0, 1, 2, 3], spoilt("text")[0]), ["x"]
+    if kind == "day":
+        return pyarrow.array([1, 4_000_000, 1], pyarrow.int32()).view(pyarrow.date32()), "1970-01-02"
+    return pyarrow.array([0, 2**60, 0]).view(pyarrow.timestamp("us")), "1970-01-01T00:00:00"
+
+
+@pytest.mark.parametrize("kind", ["text", "list", "day", "time"])
+def test_a_bad_cell_of_a_parquet_file_is_rejected_and_the_next_is_answered(tmp_path: Path, kind: str) -> None:
+    column, first = spoilt(kind)
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"a": [1.0, 2.0, 3.0], "any": column})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "in.parquet")
+
+    class Read(Pair):
+        any: Any
+
+    job = Job(row=Read, load=lambda: ("v1", lambda rows: [Anything(more=row.any) for row in rows]))
+    run(job, tmp_path / "in.parquet", tmp_path / "out.jsonl")
+
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["row"] for line in lines] == [1, 3]
+    assert lines[0]["more"] == first
+    (rejected,) = rejects(tmp_path / "out.jsonl")
+    assert (rejected["row"], rejected["reasons"][0]["field"]) == (2, "any")
+    assert "no valid UTF-8" in rejected["reasons"][0]["message"]
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
@@ -297,6 +348,40 @@ def test_types_may_show_late_in_a_parquet_file(tmp_path: Path, monkeypatch: pyte
     table = pyarrow.read_table(tmp_path / "out.parquet").to_pydict()
     assert table["half"] == [None, None, None, None, 0.5, 0.5]
     assert table["more"] == [[], [], [], [], [1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "written"),
+    [
+        ([{}, {}, {}], ["{}", "{}", "{}"]),
+        ([{"a": 1}, {}, {"b": [{}]}], ['{"a": 1}', "{}", '{"b": [{}]}']),
+        ([None, None, {}], [None, None, "{}"]),
+        ([[], [{}], [{"a": 1.5}]], ["[]", "[{}]", '[{"a": 1.5}]']),
+        ([[], [], []], [[], [], []]),
+        ([[], None, [[], [1]]], [[], None, [[], [1]]]),
+        ([1, None, 2.5], [1.0, None, 2.5]),
+        ([1, "one", [1]], ["1", "one", "[1]"]),
+        (["one", True, {}], ["one", "true", "{}"]),
+        ([[1], "[1]", ["a"]], ["[1]", "[1]", '["a"]']),
+        ([1, 2**70, None], ["1", str(2**70), None]),
+        (["a", "\udcff.png", None], ["a", "\\udcff.png", None]),
+        ([["a"], ["\udcff.png"], []], ['["a"]', '["\\udcff.png"]', "[]"]),
+        ([None, None, None], [None, None, None]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("chunk", [1, 2, 10])
+def test_what_a_row_holds_fits_into_one_type_of_a_parquet_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, cells: list[Any], written: list[Any]
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    monkeypatch.setattr(batch, "CHUNK", chunk)
+    job = Job(row=Pair, load=lambda: ("v1", lambda rows: [Anything(more=cells[int(row.a)]) for row in rows]))
+    write(tmp_path / "in.jsonl", pairs(len(cells)))
+
+    run(job, tmp_path / "in.jsonl", tmp_path / "out.parquet")
+
+    assert pyarrow.read_table(tmp_path / "out.parquet")["more"].to_pylist() == written
 
 
 def test_an_out_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -515,6 +600,59 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == "error: nowhere.csv does not exist\n"
 
 
+def test_a_batch_of_which_no_row_was_good_is_exit_code_1_with_the_commonest_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "in.csv", [{"a": "x", "id": 1}, {"a": 2, "id": 2}, {"a": 2, "id": 3}])
+
+    assert main(Adder().job, ["batch", str(source), str(tmp_path / "out.jsonl"), "--chunk", "2"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("0 rows answered by version v1, 3 rejected: ")
+    assert said.err.splitlines()[-1] == (
+        f"error: all 3 rows were rejected, see {tmp_path}/out.jsonl.rejects.jsonl; "
+        "the commonest reason: id: Extra inputs are not permitted"
+    )
+
+
+@pytest.mark.parametrize("ending", KINDS)
+def test_in_and_out_may_have_names_that_are_no_utf_8(tmp_path: Path, ending: str) -> None:
+    source = write(tmp_path / f"in{ending}", pairs(2))
+    odd = source.rename(tmp_path / os.fsdecode(b"in\xff" + ending.encode()))
+
+    assert main(Adder().job, ["batch", str(odd), str(odd.with_name("\udcff" + ending))]) == 0
+    assert main(Adder().job, ["batch", str(odd), str(odd.with_name("\udcff" + ending)), "--keep", "\udcff"]) == 2
+
+
+@pytest.mark.parametrize("content", ["a\n", "a\nx\n1\n"])
+def test_a_batch_without_rows_or_with_a_good_one_is_exit_code_0(tmp_path: Path, content: str) -> None:
+    (tmp_path / "in.csv").write_text(content)
+
+    assert main(Adder().job, ["batch", str(tmp_path / "in.csv"), str(tmp_path / "out.jsonl")]) == 0
+
+
+def test_the_exit_codes_are_told_where_help_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(Adder().job, ["batch", "--help"])
+
+    assert re.findall(r"^  (\d+) ", capsys.readouterr().out, re.MULTILINE) == ["0", "1", "2", "130"]
+
+
+@pytest.mark.parametrize("error", [ValueError("it has format 1; this code reads 2: train again"), OSError("no file")])
+def test_a_model_that_this_code_cannot_read_is_two_lines_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def load() -> Any:
+        raise error
+
+    write(tmp_path / "in.jsonl", pairs(1))
+
+    code = main(Job(row=Pair, load=load), ["batch", str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl")])
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert (code, str(error) in first) == (2, True)
+    assert second == "  fix: train it again (python -m training), or use the code that it was trained with"
+
+
 def test_an_interrupt_says_how_to_go_on_and_is_exit_code_130(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -536,7 +674,7 @@ def test_an_interrupt_says_how_to_go_on_and_is_exit_code_130(
         ("in.jsonl", "out.txt", r"out\.txt must be a file that ends with"),
         ("in.jsonl", "folder.csv", r"folder\.csv must be a file that ends with"),
         ("in.jsonl", "new/out.csv", "new does not exist: make it first"),
-        ("in.jsonl", "in.jsonl", "are the same file"),
+        ("in.jsonl", "in.jsonl", "in.jsonl is the same file"),
     ],
 )
 def test_files_that_cannot_be_are_told_before_the_model_is_loaded(
@@ -552,6 +690,31 @@ def test_files_that_cannot_be_are_told_before_the_model_is_loaded(
 
     with pytest.raises(BatchError, match=problem):
         run(Job(row=Pair, load=load), tmp_path / source, tmp_path / out)
+
+
+@pytest.mark.parametrize(
+    "ending", ["", ".partial", ".rejects.jsonl", ".progress", ".progress.unfinished", ".unfinished"]
+)
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_in_is_no_file_that_is_written_by_whatever_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str, link: Callable[[Path, Path], None]
+) -> None:
+    source, out = write(tmp_path / "in.jsonl", pairs(3)), tmp_path / "out.jsonl"
+    link(source, out.with_name(out.name + ending))
+    before = source.read_bytes()
+
+    assert main(Adder().job, ["batch", str(source), str(out)]) == 2
+    assert f"out.jsonl{ending} is the same file; give OUT another name" in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
+def test_rejects_can_be_mended_and_asked_again_under_another_name_only(tmp_path: Path) -> None:
+    source = write(tmp_path / "j.jsonl.rejects.jsonl", pairs(3))
+
+    with pytest.raises(BatchError, match="IN would be overwritten"):
+        run(Adder().job, source, tmp_path / "j.jsonl")
+    assert run(Adder().job, source, tmp_path / "k.jsonl").rows == 3
+    assert source.exists()
 
 
 def test_parquet_without_pyarrow_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -575,7 +738,7 @@ def test_a_service_may_read_what_it_likes(tmp_path: Path) -> None:
     photos.mkdir()
     for name in ("a.txt", "b.png", "long.txt"):
         (photos / name).touch()
-    job = Job(row=Pair, load=Adder().load, rows=names)
+    job = Job(row=Pair, load=Adder().load, folder=names)
 
     run(job, photos, tmp_path / "out.jsonl")
 
@@ -583,20 +746,148 @@ def test_a_service_may_read_what_it_likes(tmp_path: Path) -> None:
     assert rejects(tmp_path / "out.jsonl") == [{"row": 2, "reasons": [{"field": "", "message": "it is no text"}]}]
 
 
-def test_a_reader_that_adds_fields_to_every_row_keeps_the_reasons(tmp_path: Path) -> None:
-    def rows(source: Path) -> Iterator[Fields]:
-        for fields in read_rows(source):
-            yield {**fields, "b": 1}
+def test_a_service_may_read_the_rows_of_a_table_in_its_own_way(tmp_path: Path) -> None:
+    def words(fields: Fields) -> Fields:
+        return {"a": len(fields["words"].split())}
 
-    (tmp_path / "in.jsonl").write_text("no JSON\n")
+    (tmp_path / "in.jsonl").write_text('{"words": "one two"}\nno JSON\n')
 
-    run(Job(row=Pair, load=Adder().load, rows=rows), tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    run(Job(row=Pair, load=Adder().load, read=words), tmp_path / "in.jsonl", tmp_path / "out.jsonl")
 
+    assert [row["total"] for row in read(tmp_path / "out.jsonl")] == [2]
     assert "is no JSON" in rejects(tmp_path / "out.jsonl")[0]["reasons"][0]["message"]
 
 
+def test_a_row_is_known_in_the_rejects_by_what_the_service_shows(tmp_path: Path) -> None:
+    job = Job(row=Pair, load=Adder().load, shown=("a",))
+    write(tmp_path / "in.jsonl", [{"a": "x"}, {"b": 1}, {"a": 2}])
+
+    run(job, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+
+    assert [(row["row"], row["a"]) for row in rejects(tmp_path / "out.jsonl")] == [(1, "x"), (2, None)]
+    assert "a" not in read(tmp_path / "out.jsonl")[0]
+
+
+# Columns that are kept
+
+KEPT: dict[str, Any] = {"id": "c-007", "note": None}
+
+
+@pytest.mark.parametrize(("kind", "out"), list(itertools.product(KINDS, KINDS)))
+def test_kept_columns_go_to_out_and_to_the_rejects_and_not_to_the_model(tmp_path: Path, kind: str, out: str) -> None:
+    source = write(tmp_path / f"in{kind}", [{"a": 1.0, **KEPT}, {"a": 5000.0, **KEPT}, {"a": 3.0, **KEPT, "note": "x"}])
+
+    done = run(Adder().job, source, tmp_path / f"out{out}", keep=["id", "note"])
+
+    assert (done.rows, done.rejected) == (3, 1)
+    rows = list(read_rows(tmp_path / f"out{out}"))
+    assert [(row["id"], row["note"]) for row in rows] == [("c-007", None), ("c-007", "x")]
+    (rejected,) = rejects(tmp_path / f"out{out}")
+    assert list(rejected) == ["row", "id", "note", "reasons"]
+    assert {name: rejected[name] for name in KEPT} == KEPT
+    assert list(rows[0])[:3] == ["row", "id", "note"]
+
+
+@pytest.mark.parametrize("cell", ["[7]", "[1,2]", "{", "007", "1e5", " x ", "\u00fc", "true", "a\nb"])
+def test_a_kept_cell_of_a_csv_is_not_read_as_anything(tmp_path: Path, cell: str) -> None:
+    source = write(tmp_path / "in.csv", [{"id": cell, "a": 1}])
+
+    for out in KINDS:
+        run(Adder().job, source, tmp_path / f"out{out}", keep=["id"])
+        assert [row["id"] for row in read_rows(tmp_path / f"out{out}")] == [cell]
+
+
+def test_kept_cells_of_other_types_are_written_as_json_has_them(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    cells = {
+        "day": (date(2020, 2, 29), "2020-02-29"),
+        "time": (datetime(2020, 2, 29, 12, tzinfo=UTC), "2020-02-29T12:00:00Z"),
+        "number": (Decimal("1.50"), "1.50"),
+        "large": (2**63 - 1, 2**63 - 1),
+        "missing": (float("nan"), None),
+        "data": (b"\xff", "_w=="),
+        "map": ({"x": [1]}, {"x": [1]}),
+    }
+    row = {"a": 1.0, **{name: cell for name, (cell, _) in cells.items()}}
+    pyarrow.write_table(pytest.importorskip("pyarrow").Table.from_pylist([row]), tmp_path / "in.parquet")
+
+    run(Adder().job, tmp_path / "in.parquet", tmp_path / "out.jsonl", keep=list(cells))
+
+    (found,) = read_rows(tmp_path / "out.jsonl")
+    assert {name: found[name] for name in cells} == {name: written for name, (_, written) in cells.items()}
+
+
+@pytest.mark.parametrize("ending", KINDS)
+def test_kept_cells_of_json_may_differ_from_row_to_row(tmp_path: Path, ending: str) -> None:
+    ids = [2**70, "x", 1.5, None, [1], {"a": {}}]
+    source = write(tmp_path / "in.jsonl", [{"a": 1, "id": cell} for cell in ids])
+
+    run(Adder().job, source, tmp_path / f"out{ending}", keep=["id"])
+
+    found = [row["id"] for row in read_rows(tmp_path / f"out{ending}")]
+    text = [str(2**70), "x", "1.5", None, "[1]", '{"a": {}}']
+    assert found == (ids if ending == ".jsonl" else text)
+
+
+def test_a_cell_that_cannot_be_copied_rejects_its_row(tmp_path: Path) -> None:
+    deep = '{"a": 1, "id": ' + "[" * 500 + "]" * 500 + "}\n"
+    (tmp_path / "in.jsonl").write_text(deep + '{"a": 2, "id": 2}\n')
+
+    run(Adder().job, tmp_path / "in.jsonl", tmp_path / "out.jsonl", keep=["id"])
+
+    assert [(row["row"], row["id"]) for row in read_rows(tmp_path / "out.jsonl")] == [(2, 2)]
+    assert "nested too deeply" in rejects(tmp_path / "out.jsonl")[0]["reasons"][0]["message"]
+
+
+def test_a_row_that_cannot_be_read_keeps_what_can(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes(b"id,a,text\nc7,1,\xff\nc8,1\n")
+
+    run(Adder().job, tmp_path / "in.csv", tmp_path / "out.jsonl", keep=["id"])
+
+    assert [row["id"] for row in rejects(tmp_path / "out.jsonl")] == ["c7"]
+    assert [row["id"] for row in read_rows(tmp_path / "out.jsonl")] == ["c8"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("keep", "problem"),
+    [
+        (["--keep", "id"], "--keep id: .* has no such column"),
+        (["--keep", "b", "--keep", "id"], "--keep id: .* has no such column"),
+        (["--keep", "total"], "--keep total: the answers have a total of their own"),
+        (["--keep", "row"], "--keep row: the answers have a row of their own"),
+        (["--keep", "reasons"], "--keep reasons: the answers have a reasons of their own"),
+    ],
+)
+def test_a_column_that_cannot_be_kept_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, keep: list[str], problem: str
+) -> None:
+    source = write(tmp_path / f"in{kind}", [{"a": 1.0, "b": 1, "total": 2}])
+
+    assert main(Adder().job, ["batch", str(source), str(tmp_path / "out.jsonl"), *keep]) == 2
+    assert re.search(problem, capsys.readouterr().err)
+
+
+def test_a_column_of_which_the_first_rows_have_nothing_may_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("a,id\n1\n2,\n")
+    (tmp_path / "in.jsonl").write_text('{"a": 1}\nno JSON\n{"a": 2, "id": 7}\n')
+    (tmp_path / "empty.csv").write_text("a,id\n")
+
+    assert run(Adder().job, tmp_path / "in.csv", tmp_path / "out.jsonl", keep=["id"]).rejected == 0
+    assert run(Adder().job, tmp_path / "in.jsonl", tmp_path / "out.jsonl", keep=["id"]).rejected == 1
+    assert run(Adder().job, tmp_path / "empty.csv", tmp_path / "out.jsonl", keep=["id"]).rows == 0
+
+
+def test_work_does_not_go_on_with_other_columns_kept(tmp_path: Path) -> None:
+    source, out = interrupted(tmp_path)
+
+    with pytest.raises(BatchError, match=r"another --keep \(none\) .*; remove .*out\.jsonl\.progress"):
+        run(Adder().job, source, out, keep=["b"])
+    assert run(Adder().job, source, out).rows == 6
+
+
 def test_out_may_not_lie_in_a_folder_that_is_read(tmp_path: Path) -> None:
-    job = Job(row=Pair, load=Adder().load, rows=names)
+    job = Job(row=Pair, load=Adder().load, folder=names)
 
     with pytest.raises(BatchError, match="lies inside of"):
         run(job, tmp_path, tmp_path / "out.jsonl")

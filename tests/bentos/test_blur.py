@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from bentos.batch import Job
+from bentos.batch import Job, read_rows
 from bentos.batch import main as run_batch
 from bentos.blur import __main__ as offline
 from bentos.blur.judging import Judge
@@ -341,7 +341,7 @@ def job(stored: Stored) -> Job[offline.Row]:
     def answer(rows: Any) -> list[offline.Found]:
         return [offline.answer(judge, row.path) for row in rows]
 
-    return Job(row=offline.Row, load=lambda: (judge.version, answer), rows=offline.rows)
+    return Job(row=offline.Row, load=lambda: (judge.version, answer), folder=offline.images, shown=("path",))
 
 
 def test_a_folder_of_images_is_judged_and_bad_files_are_rejected_with_the_reason(
@@ -365,6 +365,7 @@ def test_a_folder_of_images_is_judged_and_bad_files_are_rejected_with_the_reason
         alone = post("/predict", **image(Path(line["path"]).read_bytes())).json()
         assert {key: line[key] for key in alone} == alone
     (rejected,) = map(json.loads, (tmp_path / "out.jsonl.rejects.jsonl").read_text().splitlines())
+    assert rejected["path"] == str(folder / "bad.jpeg")
     assert rejected["reasons"][0]["field"] == "path"
     assert "no JPEG, PNG or WebP" in rejected["reasons"][0]["message"]
 
@@ -380,6 +381,61 @@ def test_a_table_of_paths_is_judged(job: Job[offline.Row], tmp_path: Path) -> No
     assert (row["row"], row["blurred"], row["width"]) == ("1", "False", "320")
     rejected = (tmp_path / "out.csv.rejects.jsonl").read_text().splitlines()
     assert [json.loads(line)["row"] for line in rejected] == [2, 3]
+    assert [json.loads(line)["path"] for line in rejected] == [str(tmp_path / "gone.png"), None]
+
+
+def test_what_is_named_like_an_image_is_judged_or_rejected_and_never_waited_for(
+    job: Job[offline.Row], tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "photo.jfif").write_bytes(photo(1, kind="JPEG"))
+    (folder / "good.png").symlink_to(folder / "photo.jfif")
+    (folder / "broken.png").symlink_to(folder / "gone.png")
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    (folder / "folder.png").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe.png")
+    (folder / "device.png").symlink_to("/dev/zero")
+
+    assert run_batch(job, ["batch", str(folder), str(tmp_path / "out.jsonl")]) == 0
+
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [Path(line["path"]).name for line in lines] == ["good.png", "photo.jfif"]
+    rejected = [json.loads(line) for line in (tmp_path / "out.jsonl.rejects.jsonl").read_text().splitlines()]
+    assert {Path(line["path"]).name: line["reasons"][0]["message"] for line in rejected} == {
+        "broken.png": "cannot be read: No such file or directory",
+        "device.png": "is no regular file",
+        "folder.png": "cannot be read: Is a directory",
+        "loop.png": "cannot be read: Too many levels of symbolic links",
+        "pipe.png": "is no regular file",
+    }
+
+
+def test_a_pipe_that_a_table_names_is_rejected(job: Job[offline.Row], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.png").write_bytes(photo(1))
+    paths = [str(tmp_path / "pipe"), "/dev/zero", str(tmp_path), str(tmp_path / "a.png")]
+    (tmp_path / "table.csv").write_text("\n".join(["path", *paths]) + "\n")
+
+    assert run_batch(job, ["batch", str(tmp_path / "table.csv"), str(tmp_path / "out.jsonl")]) == 0
+    rejected = (tmp_path / "out.jsonl.rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"] for line in rejected] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_a_file_name_that_is_no_utf_8_is_told_in_every_format(job: Job[offline.Row], tmp_path: Path, kind: str) -> None:
+    if kind == ".parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in (b"a\xff.png", b"b\xff.png"):
+        (folder / os.fsdecode(name)).write_bytes(photo(1) if name.startswith(b"a") else b"hello")
+
+    assert run_batch(job, ["batch", str(folder), str(tmp_path / f"out{kind}")]) == 0
+
+    (row,) = read_rows(tmp_path / f"out{kind}")
+    assert row["path"].endswith("a\\udcff.png")
+    assert "b\\udcff.png" in (tmp_path / f"out{kind}.rejects.jsonl").read_text()
 
 
 def test_the_length_of_a_file_is_limited_offline_too(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
 from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
@@ -267,7 +267,7 @@ def test_a_file_is_forecast_offline_and_bad_rows_are_put_aside(model: ForecastMo
     (tmp_path / "in.csv").write_text(
         "values,horizon,frequency,levels\n1 2 3 4 null 6 7 8,3,yearly,0.5 0.9\n1 2 x,3,,\n1 2 3,many,,\n4 4 4.5,1,,\n"
     )
-    job: Job[PredictRequest] = Job(row=PredictRequest, load=lambda: ("v1", answers), rows=offline.rows)
+    job: Job[PredictRequest] = Job(row=PredictRequest, load=lambda: ("v1", answers), read=offline.read)
 
     done = run(job, tmp_path / "in.csv", tmp_path / "out.jsonl")
 
@@ -277,6 +277,31 @@ def test_a_file_is_forecast_offline_and_bad_rows_are_put_aside(model: ForecastMo
     assert [(line["row"], len(line["points"])) for line in lines] == [(1, 3), (4, 1)]
     assert [one["level"] for one in lines[0]["intervals"]] == [0.5, 0.9]
     assert [(one["row"], one["reasons"][0]["field"]) for one in rejects] == [(2, "values"), (3, "horizon")]
+
+
+@pytest.mark.parametrize(
+    ("start", "first"),
+    [
+        (date(2020, 1, 31), "2020-05-31"),
+        (datetime(2020, 1, 31), "2020-05-31"),  # noqa: DTZ001 - as Parquet has it
+        (datetime(2020, 1, 31, 12, tzinfo=UTC), "2020-05-31T12:00:00+00:00"),
+        ("2020-01-31", "2020-05-31"),
+    ],
+)
+def test_the_start_may_have_a_type_of_its_own_in_a_parquet_file(
+    model: ForecastModel, tmp_path: Path, start: Any, first: str
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    row = {"values": [1.0, 2.0, 3.0, 4.0], "horizon": 1, "frequency": "monthly", "start": start}
+    pyarrow.write_table(pytest.importorskip("pyarrow").Table.from_pylist([row]), tmp_path / "in.parquet")
+    job: Job[PredictRequest] = Job(
+        row=PredictRequest,
+        load=lambda: ("v1", lambda rows: [answer(model, row, version="v1") for row in rows]),
+        read=offline.read,
+    )
+
+    assert run(job, tmp_path / "in.parquet", tmp_path / "out.jsonl").rejected == 0
+    assert json.loads((tmp_path / "out.jsonl").read_text())["dates"] == [first]
 
 
 # Over HTTP

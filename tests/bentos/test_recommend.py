@@ -3,7 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ BAD_REQUESTS: list[tuple[dict[str, Any], str]] = [
     ({"user_id": "x" * 65}, "user_id"),
     ({"user_id": ["u1"]}, "user_id"),
     ({"user_id": True}, "user_id"),
+    ({"user_id": 196.5}, "user_id"),
+    ({"user_id": 2.0**53 + 2}, "user_id"),
+    ({"user_id": 1e300}, "user_id"),
+    ({"liked_items": [0.5]}, "liked_items"),
     ({"liked_items": "1"}, "liked_items"),
     ({"liked_items": [""]}, "liked_items"),
     ({"liked_items": [None]}, "liked_items"),
@@ -72,6 +77,25 @@ def test_a_bad_field_is_named(body: dict[str, Any], field: str) -> None:
     assert refused.value.errors()[0]["loc"][0] == field
 
 
+# No JSON, but what many programs write and Python's parsers read.
+NO_NUMBERS = [
+    (body % value, field)
+    for value in ("NaN", "Infinity", "-Infinity", "1e999")
+    for body, field in (('{"user_id": %s}', "user_id"), ('{"liked_items": [%s]}', "liked_items"))
+]
+
+
+@pytest.mark.parametrize(("body", "field"), NO_NUMBERS)
+def test_what_is_no_number_is_no_id(body: str, field: str) -> None:
+    for parsed in (
+        RecommendRequest.model_validate_json,
+        lambda text: RecommendRequest.model_validate(json.loads(text)),
+    ):
+        with pytest.raises(ValidationError) as refused:
+            parsed(body)
+        assert refused.value.errors()[0]["loc"][0] == field
+
+
 def test_an_error_of_many_items_is_one_error() -> None:
     with pytest.raises(ValidationError) as refused:
         RecommendRequest.model_validate({"liked_items": ["1"] * 1_000_000})
@@ -81,7 +105,11 @@ def test_an_error_of_many_items_is_one_error() -> None:
 
 def test_ids_that_are_numbers_are_taken_as_text() -> None:
     assert RecommendRequest.model_validate({"liked_items": [50, "172"]}).liked_items == ["50", "172"]
-    assert RecommendRequest.model_validate({"user_id": 196}).user_id == "196"
+    for number in (196, 196.0, Decimal("196.00")):
+        assert RecommendRequest.model_validate({"user_id": number}).user_id == "196"
+        assert RecommendRequest.model_validate({"liked_items": [number]}).liked_items == ["196"]
+    assert RecommendRequest.model_validate_json('{"user_id": 196.0}').user_id == "196"
+    assert RecommendRequest.model_validate({"user_id": "196.0"}).user_id == "196.0"
 
 
 def test_a_batch_has_at_most_256_requests() -> None:
@@ -212,16 +240,19 @@ def test_a_bad_question_for_similar_items_names_what_is_wrong(service: Any, path
 # Offline
 
 
-def test_a_file_is_answered_row_by_row_and_bad_rows_are_put_aside(
-    model: RecommendModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def job(model: RecommendModel, monkeypatch: pytest.MonkeyPatch) -> batch.Job[offline.Row]:
     answers = Answers(model, version="v1")
-    monkeypatch.setattr(offline.Row, "known", frozenset(model.items))
-    job = batch.Job(
+    monkeypatch.setattr(offline.Row, "users", frozenset(model.users))
+    monkeypatch.setattr(offline.Row, "items", frozenset(model.items))
+    return batch.Job(
         row=offline.Row,
         load=lambda: ("v1", lambda rows: [answers.recommend(row) for row in rows]),
-        rows=offline.rows,
+        read=offline.read,
     )
+
+
+def test_a_file_is_answered_row_by_row_and_bad_rows_are_put_aside(job: batch.Job[offline.Row], tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("user_id,liked_items,k\nu1,,3\n,0 3,2\n,0 nothing,2\nu1,0,2\n,,\n")
 
     done = batch.run(job, tmp_path / "in.csv", tmp_path / "out.jsonl")
@@ -234,6 +265,30 @@ def test_a_file_is_answered_row_by_row_and_bad_rows_are_put_aside(
         (row, "liked_items") for row in (3, 4, 5)
     ]
     assert "no such items: nothing" in rejects[0]["reasons"][0]["message"]
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_ids_that_a_table_made_floats_of_are_those_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    columns = {"user_id": [196.0, None, None, float("nan")], "liked_items": [None, [3.0, 4.0], [4.0], None]}
+    pyarrow.write_table(pytest.importorskip("pyarrow").table(columns), tmp_path / "in.parquet")
+    (tmp_path / "in.csv").write_text('user_id,liked_items\n196.0,\n,3.0 4.0\n,"[4.0]"\n,5.0\n')
+    monkeypatch.setattr(offline.Row, "items", {"3", "4.0" if kind == ".csv" else "4", "4"})
+    asked: list[offline.Row] = []
+
+    def answer(rows: Sequence[offline.Row]) -> list[Recommendations]:
+        asked.extend(rows)
+        return [Recommendations(items=[], cold_start=True, model_version="v1") for _ in rows]
+
+    job = batch.Job(row=offline.Row, load=lambda: ("v1", answer), read=offline.read)
+    assert batch.run(job, tmp_path / f"in{kind}", tmp_path / "out.jsonl").rejected == 1
+
+    text = "4.0" if kind == ".csv" else "4"  # the model knows such an id, so that it is meant
+    assert [(row.user_id, row.liked_items) for row in asked] == [("196", None), (None, ["3", text]), (None, ["4"])]
+    (rejected,) = map(json.loads, (tmp_path / "out.jsonl.rejects.jsonl").read_text().splitlines())
+    assert rejected["reasons"][0]["field"] == ("liked_items" if kind == ".csv" else "user_id")
 
 
 # A real server
@@ -283,6 +338,13 @@ def test_a_bad_field_gets_400_over_http(client: httpx.Client, body: dict[str, An
     assert answer.status_code == 400
     assert answer.json()["detail"][0]["loc"][0] == field
     assert answer.json()["detail"][0]["msg"]
+
+
+@pytest.mark.e2e
+def test_what_is_no_number_gets_400_over_http(client: httpx.Client) -> None:
+    answer = client.post("/predict", content=b'{"user_id": NaN}', headers={"content-type": "application/json"})
+
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (400, ["user_id"])
 
 
 @pytest.mark.e2e

@@ -257,3 +257,19 @@ def test_a_file_is_priced_row_by_row_and_bad_rows_are_told(stored: Stored, tmp_p
     assert [answer["row"] for answer in answers] == [1, 3]
     assert [bool(answer["contributions"]) for answer in answers] == [False, True]
     assert json.loads(rejected)["reasons"][0]["field"] == "condition"
+
+
+def test_prices_without_contributions_fit_into_a_parquet_file(stored: Stored, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    pricer = Pricer(stored)
+    cars = [CAR, CAR | {"explain": True}]
+    for name, rows in {"plain": cars[:1], "explained": cars}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(car) + "\n" for car in rows))
+        job = Job(row=Listing, load=lambda: (pricer.version, pricer.answers))
+        assert run_batch(job, ["batch", str(tmp_path / f"{name}.jsonl"), str(tmp_path / f"{name}.parquet")]) == 0
+
+    (plain,) = pyarrow.read_table(tmp_path / "plain.parquet").to_pylist()
+    first, second = pyarrow.read_table(tmp_path / "explained.parquet").to_pylist()
+    assert plain == first
+    assert (first["contributions"], first["unseen"]) == ("{}", [])
+    assert json.loads(second["contributions"]).keys() >= {"model", "odometer"}

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from pydantic import TypeAdapter
 
-from bentos.vehicle_price.schema import Condition
+from bentos.vehicle_price.schema import Condition, ModelName
 from models.vehicle_price import CONDITIONS, VehiclePriceModel
 from training.datasets import DataError
 from training.vehicle_price import PUBLISHED_SPLIT, SPLIT, TABLE, gm_cars, listings, vehicles
@@ -84,6 +85,25 @@ def test_a_twin_is_the_same_car_at_the_same_price_on_any_day(tmp_path: Path) -> 
     ]
 
     assert vehicles(written(tmp_path, rows)).twins.tolist() == [True, False]
+
+
+def test_a_model_is_spelt_as_the_service_asks_for_it(tmp_path: Path) -> None:
+    spelt = ["bmw x5", "BMW X5", "  Bmw   x5\t", "bmw\u00a0X5"]
+
+    data = vehicles(written(tmp_path, [ROW.replace("bmw x5", name) for name in spelt]))
+
+    assert {car.model for car in listings(data.train)} == {asked(name) for name in spelt} == {"bmw x5"}
+    assert data.twins.tolist() == [True, True]
+
+
+def asked(name: str) -> str:
+    """What the service looks for where a client names this model."""
+    return TypeAdapter(ModelName).validate_python(name)
+
+
+def test_a_name_of_blanks_is_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="model"):
+        vehicles(written(tmp_path, [ROW, ROW.replace("bmw x5", '"  "')]))
 
 
 @pytest.mark.parametrize(
