@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from noren.domain.foresight import too_few_requests
 from noren.manifests.deployment_file import DeploymentFile, read
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +21,12 @@ def test_the_committed_schema_is_the_one_that_noren_schema_prints() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "deploy").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_deployment_of_the_shop_is_valid_and_named_like_its_file(path: Path) -> None:
     assert read(path).spec.name == path.stem.replace("_", "-")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_load_test_of_each_deployment_of_the_shop_can_tell_what_it_is_asked(path: Path) -> None:
+    revision = read(path).revision()
+    assert too_few_requests(revision, blue=revision) == ""
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "loadtests").glob("*.py")), ids=lambda path: path.name)

@@ -14,6 +14,7 @@ from noren.domain.capacity import Room, see_room, smaller
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision, digest
 from noren.domain.errors import Conflict, NotFound, SpecError, Stale
+from noren.domain.foresight import too_few_requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +81,14 @@ class Commands:
     def _roll_out(self, before: Deployment, revision: Revision, by: Asker, emergency: bool) -> Applied:
         if not emergency:  # where blue is broken, what it takes says little
             see_room(revision, before, self._room())
-        note = smaller(revision, before.serving)
+        compared = None if emergency else before.serving
+        notes = tuple(filter(None, (smaller(revision, before.serving), too_few_requests(revision, compared))))
         after = commands.apply(before, revision, self._now(), emergency=emergency)
-        message = f"{revision.name}: {revision.bento}{_in_emergency(emergency)}{note and f' ({note})'}"
+        message = (
+            f"{revision.name}: {revision.bento}{_in_emergency(emergency)}{''.join(f' ({note})' for note in notes)}"
+        )
         after = self._keep(before, after, "apply", message, by, revision)
-        return Applied(deployment=after, revision=revision, changed=True, notes=(note,) if note else ())
+        return Applied(deployment=after, revision=revision, changed=True, notes=notes)
 
     def promote(self, name: str, by: Asker = ANYBODY, *, emergency: bool = False) -> Deployment:
         """See domain.commands.promote. An emergency needs a reason: SpecError without one."""
