@@ -98,12 +98,17 @@ class InferenceLog:
         key = os.environ.get("INFERENCE_LOG_KEY", "")
         return cls(sink, version=version, drops=drops, catalogue=catalogue, key=key, pause_s=pause_s)
 
+    @property
+    def on(self) -> bool:
+        """Whether anything is written at all. Who has to work for a digest may ask first."""
+        return self._sink is not None
+
     def note(self, *, digest: str, output: BaseModel | Mapping[str, Any], latency_ms: float) -> None:
         """Write down an answer, later.
 
         digest   what identifies the input; it is written with the key only
         """
-        if self._sink is None:
+        if not self.on:
             return
         if self._thread is None:
             self._start()

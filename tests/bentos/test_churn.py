@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from bentos.batch import Job, run
 from bentos.churn.schema import EXAMPLE, MAX_CUSTOMERS, Customer, PredictBatchRequest, Prediction
+from bentos.churn.service import MAX_BYTES
 from models import churn
 from models.churn import HIGH_FROM, MEDIUM_FROM, ChurnModel
 from models.classifier import Parameters
@@ -297,9 +298,12 @@ def test_what_is_bad_is_refused_with_its_place_and_is_not_logged(
 
 @pytest.mark.e2e
 def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
-    body = json.dumps({"customers": [EXAMPLE] * 10_000})
+    body = json.dumps({"customers": [EXAMPLE] * 10_000}).encode()
+    in_chunks = (chunk for chunk in [b" " * MAX_BYTES, json.dumps({"customers": [EXAMPLE]}).encode()])
 
-    assert client.post("/predict_batch", content=body, headers={"content-type": "application/json"}).status_code == 413
+    for content in (body, in_chunks):
+        answer = client.post("/predict_batch", content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 413
 
 
 @pytest.mark.e2e

@@ -268,6 +268,7 @@ def test_it_is_off_by_default(monkeypatch: pytest.MonkeyPatch, drops: Drops, wan
     note(log)
     log.flush()
 
+    assert not log.on
     assert log._thread is None
 
 
