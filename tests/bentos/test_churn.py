@@ -19,7 +19,6 @@ from pydantic import ValidationError
 
 from bentos.batch import Job, run
 from bentos.churn.schema import EXAMPLE, MAX_CUSTOMERS, Customer, PredictBatchRequest, Prediction
-from bentos.churn.service import MAX_BYTES
 from models import churn
 from models.churn import HIGH_FROM, MEDIUM_FROM, ChurnModel
 from models.classifier import Parameters
@@ -298,6 +297,8 @@ def test_what_is_bad_is_refused_with_its_place_and_is_not_logged(
 
 @pytest.mark.e2e
 def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
+    from bentos.churn.service import MAX_BYTES
+
     body = json.dumps({"customers": [EXAMPLE] * 10_000}).encode()
     in_chunks = (chunk for chunk in [b" " * MAX_BYTES, json.dumps({"customers": [EXAMPLE]}).encode()])
 
