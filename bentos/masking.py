@@ -18,9 +18,9 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[
 
 # A name cannot be told from any other word without its company: a form of address or an introduction, and a letter that
 # is not a small one (many scripts know no capitals).
-_INTRODUCTION = r"(?i:mrs?|dr|prof|professor|herr|frau|dear|my name is|name:|i am called|regards|sincerely)|Ms|Miss"
+_INTRODUCTION = r"(?i:mrs?|dr|prof|professor|herr|frau|dear|my name is|name(?=:)|i am called|regards|sincerely)|Ms|Miss"
 _SMALL = "".join(filter(str.islower, map(chr, range(0x2000))))  # re knows no class for them
-_LETTER = rf"[^\W\d_{_SMALL}]"
+_LETTER = rf"(?![AI]\b[^.])[^\W\d_{_SMALL}]"  # "I" and "A" are words
 _INITIALS = rf"(?:{_LETTER}\.\s?+)*+"
 _PARTICLE = "van|von|vom|de[nrslm]?|di|d[aou]s?|della|la|le|te[nr]|zu[mr]?|bin|ibn|al|el"
 _PARTICLES = rf"(?:(?:{_PARTICLE})\s++|[dl]['\u2019]|(?:al|el)-)*+"

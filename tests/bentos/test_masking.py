@@ -29,7 +29,8 @@ from bentos.masking import mask, mask_text
         ("Dr. Иванов", "Dr. <name>"),
         ("Dr. E\u0301mile Zola", "Dr. <name>"),
         ("Ms O\u2019Brien left", "Ms <name> left"),
-        ("Mr.Smith", "Mr.<name>"),
+        ("Mr.Smith, name:John", "Mr.<name>, name:<name>"),
+        ("Dr. A. I. Smith", "Dr. <name>"),
         ("Mr. van der Berg and Frau von der Leyen met", "Mr. <name> and Frau <name> met"),
         ("Mr Vincent van Gogh, Dr. d'Artagnan, Dear al-Rashid", "Mr <name>, Dr. <name>, Dear <name>"),
         ("Mr. 李小龙", "Mr. <name>"),
@@ -70,7 +71,8 @@ def test_addresses_numbers_and_introduced_names_are_masked(text: str, masked: st
         "me @ home, a@b, user@, @handle",
         "<positive>",
         "Amélie… (2001), ½ 中文 ﷺ",
-        "Dear me, regards from the van",
+        "Dear me, regards from the van. I think so. A film.",
+        "Regards. I'm off. Regards. I think. Regards: A film",
     ],
 )
 def test_ordinary_words_and_short_numbers_stay(text: str) -> None:
