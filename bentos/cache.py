@@ -17,6 +17,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -116,6 +117,9 @@ class _Redis:
     def __init__(self, client: Any, *, ttl_s: int) -> None:
         self._client, self._ttl_s = client, ttl_s
         self._rests_until = 0.0  # of time.monotonic()
+        # Looking up the name of a host knows no timeout, so it is not the request that waits for it. The thread begins
+        # with the first question; one is enough, since whoever asks waits for the answer.
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="redis")
 
     @classmethod
     def from_environment(cls) -> "_Redis | None":
@@ -135,11 +139,19 @@ class _Redis:
         if time.monotonic() < self._rests_until:
             return None
         try:
-            return question()
+            return self._in_time(question)
         except Exception as error:  # noqa: BLE001 - whatever ails it, the request goes on
             self._rests_until = time.monotonic() + REDIS_REST_S
-            _LOG.warning("the cache does without Redis for %.0f s: %s", REDIS_REST_S, error)
+            reason = str(error) or "it does not answer in time"
+            _LOG.warning("the cache does without Redis for %.0f s: %s", REDIS_REST_S, reason)
             return None
+
+    def _in_time(self, question: Callable[[], Any]) -> Any:
+        asked = self._asking.submit(question)
+        try:
+            return asked.result(REDIS_PATIENCE_S)
+        finally:
+            asked.cancel()  # what has not begun by now interests nobody
 
 
 def _client(url: str) -> Any:

@@ -4,20 +4,25 @@ INFERENCE_LOG   off (default)
                 file:FOLDER    lines of JSON in FOLDER/<service>-<process id>.jsonl
                 mlflow:URI     the same lines as artifacts of a run of the experiment <service>; needs mlflow-skinny,
                                and mlflow for a URI that is no server's
+INFERENCE_LOG_KEY   key of the inputs' digests, the same for all processes and as secret as a password; without it each
+                process has a random one
 
 A full queue or a broken disk drops records, and counts them; it never delays or fails a request. Inputs are not
-written, only their digest; texts in outputs are masked (masking.py).
+written, only a digest with that key: who does not have it cannot find an input by trying all that there may be. Equal
+inputs have equal digests within one process, or under one INFERENCE_LOG_KEY. Texts in outputs are masked (masking.py).
 """
 
 import atexit
 import errno
+import hashlib
 import json
 import logging
 import os
 import queue
+import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,25 +67,48 @@ class _Record:
 class InferenceLog:
     """The log of one worker. Its thread begins with the first record, in each process anew.
 
-    pause_s   how long the thread rests after writing
+    catalogue   fields of the output with ids of ours, never of people: their values are not masked
+    key         of the digests; empty: a random one
+    pause_s     how long the thread rests after writing
     """
 
-    def __init__(self, sink: Sink | None, *, version: str, drops: Drops, pause_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        sink: Sink | None,
+        *,
+        version: str,
+        drops: Drops,
+        catalogue: Collection[str] = (),
+        key: str = "",
+        pause_s: float = 0.0,
+    ) -> None:
         self._sink, self._version, self._drops, self._pause_s = sink, version, drops, pause_s
+        self._catalogue, self._wanted_key = catalogue, key
         self._begin()
         if sink is not None:
             os.register_at_fork(after_in_child=self._begin)
 
     @classmethod
-    def from_environment(cls, service: str, *, version: str, drops: Drops) -> "InferenceLog":
+    def from_environment(
+        cls, service: str, *, version: str, drops: Drops, catalogue: Collection[str] = ()
+    ) -> "InferenceLog":
         """As INFERENCE_LOG asks. Raises SystemExit with what is wrong with it."""
         sink = _sink(os.environ.get("INFERENCE_LOG") or "off", service)
         pause_s = _MLFLOW_EVERY_S if isinstance(sink, _MLflow) else _FILE_EVERY_S
-        return cls(sink, version=version, drops=drops, pause_s=pause_s)
+        key = os.environ.get("INFERENCE_LOG_KEY", "")
+        return cls(sink, version=version, drops=drops, catalogue=catalogue, key=key, pause_s=pause_s)
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is written at all. Who has to work for a digest may ask first."""
+        return self._sink is not None
 
     def note(self, *, digest: str, output: BaseModel | Mapping[str, Any], latency_ms: float) -> None:
-        """Write down an answer, later."""
-        if self._sink is None:
+        """Write down an answer, later.
+
+        digest   what identifies the input; it is written with the key only
+        """
+        if not self.on:
             return
         if self._thread is None:
             self._start()
@@ -99,6 +127,8 @@ class InferenceLog:
     def _begin(self) -> None:
         # A forked process has neither the thread nor the right to what its parent is about to write, and any lock may
         # have been held.
+        wanted = os.fsencode(self._wanted_key)
+        self._key = hashlib.blake2b(wanted).digest() if wanted else secrets.token_bytes(64)
         self._queue: queue.Queue[_Record] = queue.Queue(QUEUE)
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -152,8 +182,8 @@ class InferenceLog:
                 {
                     "at": record.at.isoformat(timespec="milliseconds"),
                     "version": self._version,
-                    "input": record.digest,
-                    "output": mask(fields),
+                    "input": hashlib.blake2b(record.digest.encode(), key=self._key, digest_size=32).hexdigest(),
+                    "output": mask(fields, catalogue=self._catalogue),
                     "latency_ms": round(record.latency_ms, 3),
                 }
             )

@@ -22,6 +22,8 @@ import numpy as np
 
 Label = Literal["negative", "positive"]
 
+MAX_CHARACTERS = 20_000  # of a text that the service takes
+_PIECE = 256  # characters
 _WORD = re.compile(r"\w+|[!?]")  # exclamation and question marks carry sentiment, other punctuation does not
 _FORMAT = 1  # of to_bytes(); raise it when the stored arrays change
 
@@ -199,11 +201,19 @@ def evaluate(model: SentimentModel, texts: Sequence[str], positive: Sequence[boo
 
 
 def _plain(text: str) -> str:
-    """Lower case, without accents (é -> e)."""
+    """Lower case, without accents (é -> e), and cut where that makes it longer than the longest text may be."""
     if text.isascii():  # most English texts; six times faster
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.lower())
-    return "".join(c for c in decomposed if not unicodedata.combining(c))
+    lower, limit = text.lower(), max(len(text), MAX_CHARACTERS)  # a character may become eighteen
+    # In pieces, because accents are put in order by a sort that takes the square of how many follow each other. The
+    # result is that of the whole: characters are decomposed one by one, and the accents are left out.
+    plain = ""
+    for start in range(0, len(lower), _PIECE):
+        decomposed = unicodedata.normalize("NFKD", lower[start : start + _PIECE])
+        plain += "".join(c for c in decomposed if not unicodedata.combining(c))
+        if len(plain) > limit:
+            break
+    return plain[:limit]
 
 
 def _logistic(logit: float) -> float:

@@ -76,7 +76,11 @@ def _column(field: Mapping[str, Any]) -> "pa.Column":
         return pa.Column(checks=pa.Check.isin(field["enum"]))
     if field["type"] == "boolean":
         return pa.Column(float, checks=pa.Check.isin([0, 1]), coerce=True)
-    return pa.Column(float, checks=pa.Check.in_range(field["minimum"], field["maximum"]), coerce=True)
+    checks = [pa.Check.in_range(field["minimum"], field["maximum"])]
+    if field["type"] == "integer":
+        # Not by the type of the column: 40.0, as pandas writes it, is a whole number.
+        checks.append(pa.Check(lambda numbers: numbers % 1 == 0, error="whole_number"))
+    return pa.Column(float, checks=checks, coerce=True)
 
 
 def yes(column: "pd.Series[Any]") -> "pd.Series[bool]":

@@ -43,7 +43,7 @@ class Recommend:
         self._answers = Answers(model, version=version)
         metrics = ServiceMetrics("recommend", model_version=version)
         self._cache = Cache(Recommendations, service="recommend", version=version, counts=metrics)
-        self._log = InferenceLog.from_environment("recommend", version=version, drops=metrics)
+        self._log = InferenceLog.from_environment("recommend", version=version, drops=metrics, catalogue={"id"})
         sources = metrics.counter("answers", "Answers, by what they rest on.", ["source"])
         self._from = {name: sources.labels(name) for name in ("user", "liked_items", "popularity", "item")}
         self._top_score = metrics.histogram("top_score", "Score of the first item.", [edge / 10 for edge in range(21)])

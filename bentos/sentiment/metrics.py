@@ -21,6 +21,7 @@ class SentimentMetrics:
         self._batch_size = Histogram(
             "sentiment_batch_size", "Texts scored together.", buckets=[2**power for power in range(9)]
         )
+        self._dropped = Counter("sentiment_inference_log_dropped", "Records of the inference log that were lost.")
         # Not an Info: that type does not exist in multi-process mode.
         info = Gauge("sentiment_model_info", "Always 1; the label tells.", ["version"], multiprocess_mode="max")
         info.labels(model_version).set(1)
@@ -33,3 +34,7 @@ class SentimentMetrics:
         self._negative.inc(len(scores) - positive)
         for score in scores:
             self._score.observe(score)
+
+    def dropped(self, count: int) -> None:
+        """Count lost records of the inference log."""
+        self._dropped.inc(count)

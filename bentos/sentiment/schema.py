@@ -58,3 +58,8 @@ class Prediction(BaseModel):
     )
     score: float = Field(ge=0, le=1, description="Probability that the review is positive.", examples=[0.97])
     model_version: str = Field(description="Version of the model in the BentoML store.", examples=["cu6e43xfrshksax4"])
+
+    @classmethod
+    def of(cls, score: float, *, model_version: str) -> "Prediction":
+        """The answer that a score makes."""
+        return cls(label="positive" if score >= 0.5 else "negative", score=score, model_version=model_version)

@@ -6,7 +6,6 @@ switches below are there for `bentoml serve`; noren-serve needs none of them.
 
 import asyncio
 import gc
-from collections.abc import Sequence
 from time import perf_counter
 
 import bentoml
@@ -73,8 +72,7 @@ class VehiclePrice:
             # Milliseconds to tens of them, in NumPy, which lets the event loop go on meanwhile.
             (answer,) = await asyncio.to_thread(self._pricer.answers, [listing])
             self._cache.put(key, answer)
-        self._count([listing], [answer])
-        self._log.note(digest=key, output=answer, latency_ms=(perf_counter() - started) * 1000)
+        self._note(listing, answer, key=key, started=started)
         return answer
 
     @bentoml.api(  # type: ignore[untyped-decorator]
@@ -82,17 +80,22 @@ class VehiclePrice:
     )
     def predict_batch(self, listings: list[Listing]) -> list[Prediction]:
         """Price up to 100 cars; concurrent requests are joined."""
+        from bentos.cache import digest
+
+        started = perf_counter()
         answers = self._pricer.answers(listings)
-        self._count(listings, answers)
+        for listing, answer in zip(listings, answers, strict=True):
+            self._note(listing, answer, key=digest(listing), started=started)
         return answers
 
-    def _count(self, listings: Sequence[Listing], answers: Sequence[Prediction]) -> None:
-        for listing, answer in zip(listings, answers, strict=True):
-            self._prices.observe(answer.price)
-            self._widths.observe(answer.upper - answer.lower)
-            self._odometers.observe(listing.odometer)
-            for field in answer.unseen:
-                self._unseen.labels(field).inc()
+    def _note(self, listing: Listing, answer: Prediction, *, key: str, started: float) -> None:
+        """Count it and write it down."""
+        self._prices.observe(answer.price)
+        self._widths.observe(answer.upper - answer.lower)
+        self._odometers.observe(listing.odometer)
+        for field in answer.unseen:
+            self._unseen.labels(field).inc()
+        self._log.note(digest=key, output=answer, latency_ms=(perf_counter() - started) * 1000)
 
 
 VehiclePrice.add_asgi_middleware(JsonOnly, max_bytes=MAX_BYTES)  # type: ignore[attr-defined]  # it is a Service now

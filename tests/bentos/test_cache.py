@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ import pytest
 from pydantic import BaseModel
 
 from bentos import cache
-from bentos.cache import Cache, digest
+from bentos.cache import REDIS_PATIENCE_S, Cache, digest
 
 
 class Price(BaseModel):
@@ -220,6 +221,33 @@ def test_a_broken_redis_fails_no_request_and_is_left_alone_for_a_while(
     prices._redis._rests_until = 0.0  # as if the while were over
     prices.put("new", Price(value=1))
     assert list(redis.kept) == ["prices:v1:new"]
+
+
+def test_a_name_that_cannot_be_looked_up_costs_a_moment_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("redis", reason="the package redis is not installed")
+    resolved = threading.Event()
+
+    def slow(*_: object) -> Any:
+        resolved.wait(10)
+        raise socket.gaierror("Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setenv("CACHE_REDIS_URL", "redis://redis.internal")
+    prices = new()
+
+    began = time.monotonic()
+    for key in range(100):
+        assert prices.answer(str(key), partial(Price, value=key)).value == key
+    took = time.monotonic() - began
+    assert prices._redis
+    prices._redis._rests_until = 0.0  # as if the while were over, and the name were still being looked up
+    prices.put("new", Price(value=1))
+    resolved.set()
+
+    assert REDIS_PATIENCE_S <= took < 2
+    assert caplog.messages == ["the cache does without Redis for 30 s: it does not answer in time"] * 2
 
 
 def test_redis_that_is_not_installed_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,9 +297,14 @@ def test_what_is_bad_is_refused_with_its_place_and_is_not_logged(
 
 @pytest.mark.e2e
 def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
-    body = json.dumps({"customers": [EXAMPLE] * 10_000})
+    from bentos.churn.service import MAX_BYTES
 
-    assert client.post("/predict_batch", content=body, headers={"content-type": "application/json"}).status_code == 413
+    body = json.dumps({"customers": [EXAMPLE] * 10_000}).encode()
+    in_chunks = (chunk for chunk in [b" " * MAX_BYTES, json.dumps({"customers": [EXAMPLE]}).encode()])
+
+    for content in (body, in_chunks):
+        answer = client.post("/predict_batch", content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 413
 
 
 @pytest.mark.e2e

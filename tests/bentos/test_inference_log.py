@@ -1,7 +1,9 @@
 """The inference log writes what it can, masks it, counts what it cannot, and never stands in the way."""
 
+import hashlib
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +19,9 @@ import pytest
 from pydantic import BaseModel
 
 from bentos import inference_log
+from bentos.cache import digest
 from bentos.inference_log import InferenceLog
+from bentos.recommend.schema import RecommendRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,6 +62,10 @@ class Memory:
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for lines in self.writings for line in lines]
 
+    @property
+    def noted(self) -> list[str]:
+        return [record["output"]["n"] for record in self.records]
+
 
 @pytest.fixture
 def sink() -> Iterator[Memory]:
@@ -77,7 +85,7 @@ def log(sink: Memory, drops: Drops) -> InferenceLog:
 
 
 def note(log: InferenceLog, number: int = 1, **output: Any) -> None:
-    log.note(digest=f"{number}", output=output or {"score": 0.5}, latency_ms=1.0)
+    log.note(digest=f"{number}", output=output or {"n": str(number)}, latency_ms=1.0)
 
 
 # What is written
@@ -90,9 +98,9 @@ def test_a_record_says_when_what_by_which_version_and_how_long(log: InferenceLog
     (record,) = sink.records
     at = datetime.fromisoformat(record.pop("at"))
     assert at.utcoffset() == timedelta(0)
+    assert re.fullmatch("[0-9a-f]{64}", record.pop("input"))
     assert record == {
         "version": "v1",
-        "input": "abc",
         "output": {"label": "good", "score": 0.25},
         "latency_ms": 1.235,
     }
@@ -105,6 +113,47 @@ def test_personal_data_in_texts_are_masked(log: InferenceLog, sink: Memory) -> N
     assert sink.records[0]["output"] == {"title": "Dear Mr. <name>, write to <email> or call <number>", "price": 123456}
 
 
+def test_ids_of_a_catalogue_stay(sink: Memory, drops: Drops) -> None:
+    log = InferenceLog(sink, version="v1", drops=drops, catalogue={"id"})
+    note(log, items=[{"id": "112852", "title": "Call 030 123456"}], user_id="112852")
+    log.flush()
+
+    output = {"items": [{"id": "112852", "title": "Call <number>"}], "user_id": "<masked>"}
+    assert sink.records[0]["output"] == output
+
+
+def test_equal_inputs_have_equal_digests(log: InferenceLog, sink: Memory) -> None:
+    for number in (1, 2, 1):
+        note(log, number)
+    log.flush()
+
+    one, two, again = (record["input"] for record in sink.records)
+    assert one == again != two
+
+
+def test_an_input_cannot_be_found_by_trying_all_that_there_may_be(log: InferenceLog, sink: Memory) -> None:
+    log.note(digest=digest(RecommendRequest(user_id="196")), output={}, latency_ms=1.0)
+    log.flush()
+
+    tried = {digest(RecommendRequest(user_id=str(user))) for user in range(1, 944)}
+    unkeyed = {hashlib.blake2b(each.encode(), digest_size=32).hexdigest() for each in tried}
+    assert sink.records[0]["input"] not in tried | unkeyed
+
+
+@pytest.mark.parametrize(("keys", "same"), [(("", ""), False), (("a", "b"), False), (("a" * 99, "a" * 99), True)])
+def test_processes_agree_on_a_digest_if_they_have_one_key(
+    keys: tuple[str, str], same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: Drops
+) -> None:
+    for key in keys:
+        monkeypatch.setenv("INFERENCE_LOG_KEY", key)
+        log = to_files(tmp_path, monkeypatch, drops)
+        note(log)
+        log.flush()
+
+    one, other = (json.loads(line)["input"] for file in tmp_path.iterdir() for line in file.read_text().splitlines())
+    assert (one == other) is same
+
+
 def test_records_keep_their_order_and_those_that_wait_are_written_together(log: InferenceLog, sink: Memory) -> None:
     sink.free.clear()
     note(log, 0)
@@ -114,7 +163,7 @@ def test_records_keep_their_order_and_those_that_wait_are_written_together(log: 
     sink.free.set()
     log.flush()
 
-    assert [record["input"] for record in sink.records] == [str(number) for number in range(2000)]
+    assert sink.noted == [str(number) for number in range(2000)]
     assert len(sink.writings) <= 3
 
 
@@ -148,7 +197,7 @@ def test_a_full_queue_drops_and_counts_and_does_not_wait(
     sink.free.set()
     log.flush()
     assert drops.count == 995
-    assert [record["input"] for record in sink.records] == ["0", "1", "2", "3", "4", "5"]
+    assert sink.noted == ["0", "1", "2", "3", "4", "5"]
 
 
 def test_a_broken_sink_drops_and_counts_and_may_recover(
@@ -162,7 +211,7 @@ def test_a_broken_sink_drops_and_counts_and_may_recover(
     log.flush()
 
     assert drops.count == 1
-    assert [record["input"] for record in sink.records] == ["2"]
+    assert sink.noted == ["2"]
     assert "1 records of the inference log are lost: gone" in caplog.messages
 
 
@@ -179,7 +228,7 @@ def test_a_counter_that_fails_does_not_end_the_log(sink: Memory) -> None:
     note(log, 2)
     log.flush()
 
-    assert [record["input"] for record in sink.records] == ["2"]
+    assert sink.noted == ["2"]
 
 
 def test_many_threads_may_note(log: InferenceLog, sink: Memory) -> None:
@@ -219,6 +268,7 @@ def test_it_is_off_by_default(monkeypatch: pytest.MonkeyPatch, drops: Drops, wan
     note(log)
     log.flush()
 
+    assert not log.on
     assert log._thread is None
 
 
@@ -237,9 +287,10 @@ def to_files(folder: Path, monkeypatch: pytest.MonkeyPatch, drops: Drops) -> Inf
     return InferenceLog.from_environment("prices", version="v1", drops=drops)
 
 
-def inputs(folder: Path) -> list[str]:
-    """The digests in all files of a folder."""
-    return [json.loads(line)["input"] for file in sorted(folder.glob("*")) for line in file.read_text().splitlines()]
+def noted(folder: Path, pattern: str = "*") -> list[str]:
+    """What was noted in all files of a folder."""
+    lines = [line for file in sorted(folder.rglob(pattern)) for line in file.read_text().splitlines()]
+    return [json.loads(line)["output"]["n"] for line in lines]
 
 
 def test_a_file_of_the_process_gets_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: Drops) -> None:
@@ -248,7 +299,7 @@ def test_a_file_of_the_process_gets_lines(tmp_path: Path, monkeypatch: pytest.Mo
         note(log, number)
     log.flush()
 
-    assert inputs(tmp_path / "new/folder") == ["0", "1", "2"]
+    assert noted(tmp_path / "new/folder") == ["0", "1", "2"]
     assert (tmp_path / f"new/folder/prices-{os.getpid()}.jsonl").exists()
 
 
@@ -258,7 +309,7 @@ def test_a_folder_that_was_deleted_is_made_again(tmp_path: Path, monkeypatch: py
     note(log)
     log.flush()
 
-    assert inputs(tmp_path / "folder") == ["1"]
+    assert noted(tmp_path / "folder") == ["1"]
 
 
 def test_a_relative_folder_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: Drops) -> None:
@@ -268,7 +319,7 @@ def test_a_relative_folder_stays_where_it_was(tmp_path: Path, monkeypatch: pytes
     note(log)
     log.flush()
 
-    assert inputs(tmp_path / "folder") == ["1"]
+    assert noted(tmp_path / "folder") == ["1"]
 
 
 def test_a_long_file_is_put_aside_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: Drops) -> None:
@@ -280,7 +331,7 @@ def test_a_long_file_is_put_aside_once(tmp_path: Path, monkeypatch: pytest.Monke
 
     name = f"prices-{os.getpid()}.jsonl"
     assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"{name}.1"]
-    assert inputs(tmp_path) == ["3", "2"]
+    assert noted(tmp_path) == ["3", "2"]
 
 
 def test_a_full_disk_drops_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: Drops) -> None:
@@ -326,7 +377,7 @@ class Stuck:
         time.sleep(60)
 
 def note(log, name):
-    log.note(digest=str(name), output={}, latency_ms=0)
+    log.note(digest="same", output={"n": str(name)}, latency_ms=0)
 
 drops = Drops()
 """
@@ -352,7 +403,7 @@ for number in range(500):
         INFERENCE_LOG=f"file:{tmp_path}",
     )
 
-    assert inputs(tmp_path) == [str(number) for number in range(500)]
+    assert noted(tmp_path) == [str(number) for number in range(500)]
 
 
 def test_a_sink_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
@@ -387,7 +438,8 @@ for child in children:
         INFERENCE_LOG=f"file:{tmp_path}",
     )
 
-    assert sorted(inputs(tmp_path)) == ["one", "parent", "two"]
+    assert sorted(noted(tmp_path)) == ["one", "parent", "two"]
+    assert len({json.loads(file.read_text())["input"] for file in tmp_path.iterdir()}) == 3  # each has its own key
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -409,7 +461,7 @@ for child in children:
         INFERENCE_LOG=f"file:{tmp_path}",
     )
 
-    found = inputs(tmp_path)
+    found = noted(tmp_path)
     assert (found.count("parent"), found.count("child")) == (2000, 20)
 
 
@@ -427,7 +479,7 @@ print(drops.count)
         FOLDER=str(tmp_path),
     )
 
-    written = inputs(tmp_path)
+    written = noted(tmp_path)
     assert len(written) > 3
     assert written == [str(number) for number in range(len(written))]
     assert int(said) == 100 - len(written)
@@ -460,8 +512,7 @@ def test_each_process_has_a_run_in_a_real_sqlite_store(tmp_path: Path) -> None:
     for _ in range(2):
         run(NOTE_TWICE, INFERENCE_LOG=f"mlflow:{uri}", FOLDER=str(tmp_path))
 
-    files = sorted((tmp_path / "artifacts").rglob("inference/*.jsonl"))
-    assert [json.loads(line)["input"] for file in files for line in file.read_text().splitlines()] == ["1", "2"] * 2
+    assert noted(tmp_path / "artifacts", "inference/*.jsonl") == ["1", "2"] * 2
     assert not (tmp_path / "mlruns").exists()
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)] * 2
@@ -480,8 +531,7 @@ def test_a_folder_of_mlflow_works_where_mlflow_still_allows_one(tmp_path: Path) 
         MLFLOW_ALLOW_FILE_STORE="true",
     )
 
-    files = sorted(store.rglob("inference/*.jsonl"))
-    assert [json.loads(line)["input"] for file in files for line in file.read_text().splitlines()] == ["1", "2"]
+    assert noted(store, "inference/*.jsonl") == ["1", "2"]
 
 
 @pytest.mark.e2e

@@ -20,6 +20,7 @@ from bentos.recommend.schema import (
     MAX_K,
     MAX_LIKED,
     MAX_REQUESTS,
+    Item,
     Recommendations,
     RecommendBatchRequest,
     RecommendRequest,
@@ -197,6 +198,17 @@ def test_answers_are_logged_without_who_asked(service: Any, log: Path) -> None:
     assert record["output"]["cold_start"] is True
     assert record["version"] == "v1"
     assert "somebody-private" not in file.read_text()
+
+
+def test_the_log_says_what_was_recommended_however_long_its_id_is(service: Any, log: Path) -> None:
+    item = Item(id="112852", title="Guardians of the Galaxy (2014)", score=0.5)
+    output = Recommendations(items=[item], cold_start=False, model_version="v1")
+    service._log.note(digest="", output=output, latency_ms=1.0)
+    service._log.flush()
+
+    (file,) = log.iterdir()
+    record = json.loads(file.read_text().splitlines()[-1])
+    assert record["output"] == output.model_dump()
 
 
 def similar(service: Any, path: str) -> httpx.Response:

@@ -28,7 +28,9 @@ def test_only_what_serving_needs_is_inside(bento: Path) -> None:
     assert source == {
         "bentofile.yaml",
         "bentos/__init__.py",
+        "bentos/inference_log.py",
         "bentos/json_only.py",
+        "bentos/masking.py",
         "bentos/sentiment/__init__.py",
         "bentos/sentiment/metrics.py",
         "bentos/sentiment/schema.py",

@@ -1,6 +1,7 @@
 """The HTTP interface, against a real `bentoml serve` of the built Bento."""
 
 import http.client
+import json
 import re
 import subprocess
 import sys
@@ -150,6 +151,16 @@ def test_predictions_are_counted(client: httpx.Client, shop: Any) -> None:
 
     assert [b - a for a, b in zip(before, after, strict=True)] == [2, 3, 1]
     assert metric(client, f'sentiment_model_info{{version="{version}"}}') == 1
+
+
+def test_the_newest_model_of_the_store_judges_a_file(client: httpx.Client, shop: Any) -> None:
+    (shop.root / "reviews.jsonl").write_text('{"text": "great fun"}\n')
+
+    said = shop.run(sys.executable, "-m", "bentos.sentiment", "batch", "reviews.jsonl", "judged.jsonl")
+
+    assert "1 rows answered" in said
+    judged = json.loads((shop.root / "judged.jsonl").read_text())
+    assert judged == {"row": 1, **predict(client, "great fun")}
 
 
 def test_the_examples_of_the_openapi_document_work(client: httpx.Client) -> None:

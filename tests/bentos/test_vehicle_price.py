@@ -73,13 +73,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
 
 
 @pytest.fixture(scope="module")
-def service(stored: Stored) -> Iterator[Any]:
+def service(stored: Stored, log: Path) -> Iterator[Any]:
     """One instance: prometheus-client allows a metric of a name once in a process."""
     from bentos.vehicle_price.service import VehiclePrice
 
     made: Any = VehiclePrice  # the decorator made it a Service; `inner` is the class
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(made.inner, "stored", stored)
+        patch.setenv("INFERENCE_LOG", f"file:{log}")
         yield made.inner()
 
 
@@ -100,6 +101,18 @@ def test_a_car_gets_its_price_with_an_interval_and_the_version(service: Any) -> 
     assert 0 < answer.lower < answer.price < answer.upper
     assert (answer.level, answer.model_version, answer.unseen) == (0.9, "v1", [])
     assert answer.as_of.year == 2018
+
+
+def test_the_inference_log_holds_every_answer_and_no_car(service: Any, log: Path) -> None:
+    batch = [Listing(**CAR | {"model_year": year}) for year in (2001, 2002)]
+
+    answers = [predict(service, odometer=77_777), *service.predict_batch(batch)]
+
+    service._log.flush()
+    (file,) = log.iterdir()
+    lines = file.read_text().splitlines()[-3:]
+    assert [json.loads(line)["output"] for line in lines] == [answer.model_dump(mode="json") for answer in answers]
+    assert "ford" not in file.read_text()
 
 
 def test_contributions_add_up_to_the_price_and_the_largest_is_first(service: Any) -> None:

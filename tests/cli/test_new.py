@@ -19,6 +19,7 @@ OWN = {
     "models/wine_taste.py",
     "training/wine_taste.py",
     "bentos/wine_taste/__init__.py",
+    "bentos/wine_taste/json_only.py",
     "bentos/wine_taste/schema.py",
     "bentos/wine_taste/service.py",
     "bentos/wine_taste/bentofile.yaml",

@@ -1,5 +1,6 @@
 """A bundle of `noren new`, in an empty folder: it trains, builds and is served, and its own tests find it sound."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,9 +9,11 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import yaml
 from uv import find_uv_bin
 
 from noren.machine import free_port
@@ -94,6 +97,15 @@ def test_a_bad_field_is_named(address: str, change: dict[str, object]) -> None:
     assert answer.json()["detail"][0]["loc"][0] == next(iter(change))
 
 
+@pytest.mark.parametrize("kind", ["multipart/form-data", "text/plain", "application/x-www-form-urlencoded"])
+def test_what_is_no_json_is_refused(address: str, kind: str) -> None:
+    headers = {"content-type": kind}
+    answer = httpx.post(f"{address}/predict", content=b"{}", headers=headers, timeout=60, trust_env=False)
+
+    assert answer.status_code == 415
+    assert answer.json()["detail"][0]["loc"] == ["content-type"]
+
+
 def test_its_locust_file_finds_no_fault(project: Path, address: str) -> None:
     run(
         project, sys.executable, "-m", "locust", "-f", "loadtests/tasting.py", "--host", address, "--headless",
@@ -120,15 +132,38 @@ def test_training_without_its_data_is_two_lines_and_exit_code_2(project: Path) -
     assert "Traceback" not in said
 
 
-def test_features_that_tell_nothing_are_refused(project: Path, tmp_path: Path) -> None:
+def tell_nothing(folder: Path) -> None:
+    """Write data whose features are all alike."""
     rows = [f"1,1,1,1,{'ab'[number // 2 % 2]}" for number in range(40)]
     header = "sepal_length_cm,sepal_width_cm,petal_length_cm,petal_width_cm,species"
-    (tmp_path / "tasting.csv").write_text("\n".join([header, *rows]))
+    (folder / "tasting.csv").write_text("\n".join([header, *rows]))
+
+
+def metadata(project: Path, tag: str) -> dict[str, Any]:
+    """What is stored with a model."""
+    stored = yaml.safe_load((project.parent / "bentoml/models" / tag.replace(":", "/") / "model.yaml").read_text())
+    found: dict[str, Any] = stored["metadata"]
+    return found
+
+
+def test_features_that_tell_nothing_are_refused(project: Path, tmp_path: Path) -> None:
+    tell_nothing(tmp_path)
 
     said = run(project, NOREN, "train", "tasting", "--data", str(tmp_path), expect=2)
     assert "no better than none" in said
 
-    assert "tasting:" in run(project, NOREN, "train", "tasting", "--data", str(tmp_path), "--force")
+
+def test_a_model_that_was_forced_says_so(project: Path, tmp_path: Path) -> None:
+    tell_nothing(tmp_path)
+
+    forced = json.loads(run(project, NOREN, "train", "tasting", "--data", str(tmp_path), "--force", "--json"))
+    good = json.loads(run(project, NOREN, "train", "tasting", "--force", "--json"))
+
+    assert (forced["forced"], good["forced"]) == (True, False)
+    assert (metadata(project, forced["tag"]).get("forced"), metadata(project, good["tag"]).get("forced")) == (
+        "true",
+        None,
+    )
 
 
 def test_the_wheel_carries_the_template(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """The sentiment model: the plain scorer is the fitted scikit-learn pair, only faster."""
 
+import re
 import sys
+import time
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bentos.sentiment import schema
 from models.sentiment import (
+    MAX_CHARACTERS,
     Parameters,
     SentimentModel,
     evaluate,
@@ -78,6 +83,38 @@ def test_max_features_limits_the_terms() -> None:
 
 def test_terms_ignore_case_and_accents_and_keep_what_carries_sentiment() -> None:
     assert features("Crème, BRÛLÉE!", ngram_max=2) == ["creme", "brulee", "!", "creme brulee", "brulee !"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(max_size=600) | st.text("eé\u0301\u0316ﷺ각İΣς ½!", max_size=600))
+def test_accents_are_left_out_as_of_the_whole_text_at_once(text: str) -> None:
+    decomposed = unicodedata.normalize("NFKD", text.lower())
+
+    words = re.findall(r"\w+|[!?]", "".join(c for c in decomposed if not unicodedata.combining(c)))
+    assert features(text, ngram_max=1) == words
+
+
+@pytest.mark.parametrize("unit", ["ﷺ", "ﷺ ", "\u0316\u0301", "e\u0316\u0301", "½", "각"])
+def test_no_character_costs_much_more_than_another(unit: str) -> None:
+    ordinary, hostile = ("é bad " * MAX_CHARACTERS)[:MAX_CHARACTERS], (unit * MAX_CHARACTERS)[:MAX_CHARACTERS]
+
+    def seconds(text: str) -> float:
+        began = time.process_time()
+        features(text, ngram_max=2)
+        return time.process_time() - began
+
+    assert sum(map(len, features(hostile, ngram_max=1))) <= MAX_CHARACTERS
+    assert min(seconds(hostile) for _ in range(3)) < 5 * min(seconds(ordinary) for _ in range(3))
+
+
+def test_the_longest_text_is_that_of_the_service() -> None:
+    assert schema.MAX_CHARACTERS == MAX_CHARACTERS
+
+
+def test_a_text_that_is_longer_by_itself_is_not_cut() -> None:
+    long = "é bad " * MAX_CHARACTERS
+
+    assert len(features(long, ngram_max=1)) == 2 * MAX_CHARACTERS
 
 
 def test_a_short_text_has_no_long_terms() -> None:

@@ -178,6 +178,16 @@ def test_a_customer_whom_the_service_would_refuse_is_named(tmp_path: Path, colum
         bank(write(tmp_path, table))
 
 
+@pytest.mark.parametrize(("column", "value"), [("Age", 40.7), ("NumOfProducts", 1.5), ("CreditScore", 600.25)])
+def test_a_part_of_what_is_counted_is_told_with_row_and_column(tmp_path: Path, column: str, value: float) -> None:
+    table = customers(50).astype({column: float})
+    assert len(bank(write(tmp_path, table)).fields) == 50  # 40.0 is a whole number
+    table.loc[17, column] = value
+
+    with pytest.raises(DataError, match=f"{column} row 17: {value} breaks whole_number"):
+        bank(write(tmp_path, table))
+
+
 def test_a_customer_who_occurs_twice_is_refused(tmp_path: Path) -> None:
     table = customers(50)
     table.loc[3, "CustomerId"] = table.loc[4, "CustomerId"]

@@ -152,6 +152,7 @@ def test_the_root_folder_of_all_data_is_taken_as_well_as_the_folder_itself(tmp_p
     [
         ("calls", -1.0),
         ("calls", "many"),
+        ("calls", 40.5),
         ("minutes", 50_000.0),
         ("messages", None),
         ("mb_used", 1e9),
