@@ -42,19 +42,17 @@ def apply(
     if any(_unheld(one) for one in applied):
         errors.print("note: replicas are processes here, which `resources` does not hold; containers are held to it")
     if wait:
-        ended = [_wait(control, one, quiet=as_json) for one in applied]
-        if not all(ended):
+        rolling = {one.deployment: one.revision.name for one in applied if _rolls(control, one)}
+        if not follow(control, rolling, quiet=as_json):
             raise typer.Exit(1)
     if not wait and not as_json and any(one.changed for one in applied):
         out.print(f"`noren watch {applied[0].deployment}` follows the rollout")
 
 
-def _wait(control: Client, one: AppliedView, *, quiet: bool) -> bool:
-    """Whether the revision is live in the end. One that is already has no rollout to watch."""
+def _rolls(control: Client, one: AppliedView) -> bool:
+    """Whether there is a rollout to wait for. A revision that is live already has none."""
     rollout = control.deployment(one.deployment).rollout
-    if not one.changed and not (rollout and rollout.active):
-        return True
-    return follow(control, one.deployment, revision=one.revision.name, quiet=quiet)
+    return one.changed or bool(rollout and rollout.active)
 
 
 def _unheld(one: AppliedView) -> bool:

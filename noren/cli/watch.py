@@ -1,8 +1,10 @@
 """noren watch: follow a rollout live."""
 
 import time
+from collections.abc import Mapping
 
 import typer
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -21,37 +23,50 @@ _PATIENCE_S = 60.0  # for a control plane that is being restarted
 def watch(name: OptionalName = None) -> None:
     """Follow a rollout until it ends or is held: live in a terminal, plain lines elsewhere. Exit code 1 if not done."""
     control = client()
-    if not follow(control, only_name(name, control)):
+    if not follow(control, {only_name(name, control): None}):
         raise typer.Exit(1)
 
 
-def follow(control: Client, name: str, *, revision: str | None = None, quiet: bool = False) -> bool:
-    """Print the history of the rollout as it happens; return whether it succeeded. Ends when it is held, too.
+def follow(control: Client, wanted: Mapping[str, str | None], *, quiet: bool = False) -> bool:
+    """Print the history of rollouts as it happens, until each has ended or is held; return whether all succeeded.
 
-    revision  who must be live in the end: the rollout that is followed may be superseded by another's
+    wanted  deployment -> the revision that must be live in the end, since the rollout that is followed may be
+            superseded by another's; None: whichever it is
     """
-    last = _before_rollout(control, name)
+    last = {name: _before_rollout(control, name) for name in wanted}
+    ended: dict[str, DeploymentView] = {}
     with Live(console=out, refresh_per_second=4, transient=True, auto_refresh=False) as live:
-        while True:
-            view, events = _ask(control, name, last)
-            for event in events:
-                last = event.id
-                if not quiet:
-                    live.console.print(_line(event), markup=False)
-            rollout = view.rollout
+        while under_way := [name for name in wanted if name not in ended]:
+            seen = {name: _ask(control, name, last[name]) for name in under_way}
             # A held rollout waits for a person, who is needed here and not in this loop.
-            if rollout is None or not rollout.active or rollout.state == "held":
-                break
+            ended |= {name: view for name, (view, _) in seen.items() if not _moves(view)}
+            last |= {name: events[-1].id for name, (_, events) in seen.items() if events}
+            if not quiet:
+                for event in sorted((e for _, events in seen.values() for e in events), key=lambda e: e.id):
+                    live.console.print(_line(event, named=len(wanted) > 1), markup=False)
+                for name in ended.keys() & seen.keys():
+                    _print_end(live.console, ended[name])
             if out.is_terminal and not quiet:
-                live.update(_now(view), refresh=True)
-            time.sleep(_EVERY_S)
-    if not quiet:
-        out.print(f"{name}: {state(view)}", markup=False)
-        if rollout and view.last_verdict and view.last_verdict.revision == rollout.green:
-            out.print(evidence(view.last_verdict), soft_wrap=True, markup=False)
+                live.update(Group(*(_now(seen[name][0]) for name in under_way if name not in ended)), refresh=True)
+            if len(ended) < len(wanted):
+                time.sleep(_EVERY_S * len(under_way))  # who asks often takes from what a gate measures
+    return all(_is_done(ended[name], revision) for name, revision in wanted.items())
+
+
+def _moves(view: DeploymentView) -> bool:
+    return view.rollout is not None and view.rollout.active and view.rollout.state != "held"
+
+
+def _is_done(view: DeploymentView, revision: str | None) -> bool:
     if revision:
         return view.live is not None and view.live.name == revision
-    return bool(rollout and not rollout.active and not rollout.failure)
+    return bool(view.rollout and not view.rollout.active and not view.rollout.failure)
+
+
+def _print_end(console: Console, view: DeploymentView) -> None:
+    console.print(f"{view.name}: {state(view)}", markup=False)
+    if view.rollout and view.last_verdict and view.last_verdict.revision == view.rollout.green:
+        console.print(evidence(view.last_verdict), soft_wrap=True, markup=False)
 
 
 def _ask(control: Client, name: str, last: int) -> tuple[DeploymentView, list[EventView]]:
@@ -74,13 +89,14 @@ def _before_rollout(control: Client, name: str) -> int:
     return begun - 1
 
 
-def _line(event: EventView) -> str:
-    return f"{event.at.astimezone():%H:%M:%S}  {event.kind:9} {event.message}"
+def _line(event: EventView, *, named: bool) -> str:
+    whose = f"{event.deployment:14}  " if named else ""
+    return f"{event.at.astimezone():%H:%M:%S}  {whose}{event.kind:9} {event.message}"
 
 
 def _now(view: DeploymentView) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_row("state", Text(state(view)))  # a failure may quote what looks like markup
+    table.add_row(view.name, Text(state(view)))  # a failure may quote what looks like markup
     table.add_row("traffic", weights(view) or "none")
     for replica in view.replicas:
         table.add_row("replica", f"{replica.revision}/{replica.index} {replica.state} {replica.address}")

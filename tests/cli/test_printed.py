@@ -96,8 +96,8 @@ class Answers:
             assert shop.last_verdict
             return httpx.Response(200, text=f"[{shop.last_verdict.model_dump_json()}]")
         if what == "events":
-            after = int(request.url.params["after"])
-            page = [e.model_dump_json() for e in self.events if e.id > after][:1000]
+            after, name = int(request.url.params["after"]), request.url.path.split("/")[-2]
+            page = [e.model_dump_json() for e in self.events if e.id > after and e.deployment == name][:1000]
             return httpx.Response(200, text=f"[{','.join(page)}]")
         return httpx.Response(200, text=shop.model_dump_json())
 
@@ -120,7 +120,7 @@ def test_what_looks_like_markup_is_printed_as_it_is(
     assert capsys.readouterr().out.count(MARKUP) == 2  # detail and evidence
 
     monkeypatch.setattr(watch, "out", Console(width=200, highlight=False, force_terminal=True))
-    assert not watch.follow(Answers().client(), "shop")
+    assert not watch.follow(Answers().client(), {"shop": None})
     Console(width=200, highlight=False).print(watch._now(deployment()))
     assert capsys.readouterr().out.count(MARKUP) == 3  # state, evidence, and state again
 
@@ -138,15 +138,24 @@ def test_status_begins_with_who_acts_where_that_is_another_control_plane(
     assert first.startswith(said or "shop")
 
 
-def event(number: int, kind: str = "state") -> EventView:
-    return EventView(id=number, at=NOON, kind=kind, message=f"line {number}")
+def event(number: int, kind: str = "state", deployment: str = "shop") -> EventView:
+    return EventView(id=number, at=NOON, kind=kind, message=f"line {number}", deployment=deployment)
 
 
 def test_watch_begins_at_the_current_rollout_however_long_the_history_is(capsys: pytest.CaptureFixture[str]) -> None:
     history = [event(n, "apply" if n in (1, 500, 2400) else "state") for n in range(1, 2411)]
-    assert not watch.follow(Answers(history).client(), "shop")
+    assert not watch.follow(Answers(history).client(), {"shop": None})
     lines = [line for line in capsys.readouterr().out.splitlines() if "line " in line]
     assert (len(lines), "line 2400" in lines[0], "line 2410" in lines[-1]) == (11, True, True)
+
+
+def test_several_rollouts_are_told_together_in_the_order_in_which_things_happened(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    history = [event(n, deployment=("shop", "cart")[n % 2]) for n in range(1, 7)]
+    assert not watch.follow(Answers(history).client(), {"shop": None, "cart": None})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "line " in line]
+    assert [(line[1], line[-1]) for line in lines] == [(("shop", "cart")[n % 2], str(n)) for n in range(1, 7)]
 
 
 @pytest.mark.parametrize(
