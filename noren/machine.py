@@ -25,6 +25,7 @@ HOME, KIND, NAME, LEADER = "NOREN_OF", "NOREN_KIND", "NOREN_NAME", "NOREN_LEADER
 _BECOME = f'export {LEADER}=$$; exec "$@"'
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a CI that cancels, a terminal that is closed
 _SETTLED_S = 30.0  # a younger process may not have reached its exec on a busy machine, so its environment may change
+_PAUSE_S = 5.0  # between two scans: longer, and pids may have come round meanwhile
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _SOCKETS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
@@ -52,6 +53,7 @@ class Machine:
     def __init__(self, home: Path) -> None:
         self.home = str(home.resolve())
         self._known: dict[tuple[int, float], Marked | None] = {}
+        self._scanned_at = time.monotonic()
 
     def processes(self, kind: str | None = None, name: str | None = None) -> list[Marked]:
         """Those that live now; zombies do not."""
@@ -113,13 +115,17 @@ class Machine:
 
     def _scan(self) -> Iterator[Marked]:
         reap()
+        now = time.monotonic()
+        if now - self._scanned_at > _PAUSE_S:
+            psutil.process_iter.cache_clear()  # it takes a pid for the process that it once saw with it
+        self._scanned_at = now
         known: dict[tuple[int, float], Marked | None] = {}
         for process in psutil.process_iter():
             try:
                 key = (process.pid, process.create_time())
                 marked = self._known[key] if key in self._known else self._read(process)
-                if marked and process.status() == psutil.STATUS_ZOMBIE:
-                    continue
+                if marked and (process.status() == psutil.STATUS_ZOMBIE or not process.is_running()):
+                    continue  # ... or a stranger has its pid by now, who is not to be signalled in its place
             except (psutil.Error, OSError):
                 continue  # it ended while we looked, or it belongs to someone else
             if time.time() - key[1] > _SETTLED_S:

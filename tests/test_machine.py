@@ -6,8 +6,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from noren import machine
@@ -138,6 +140,43 @@ def test_zombies_are_not_listed(here: Machine, tmp_path: Path) -> None:
     assert here.processes() == []
     assert Machine(tmp_path).processes() == []
     ours.wait()
+
+
+def remember_earlier(here: Machine, pid: int, seen: Marked | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if another process had had the pid when we looked last: pids come round."""
+    earlier = psutil.Process(pid)
+    vars(earlier).update(_ident=(pid, 1.0), _create_time=1.0)
+    monkeypatch.setattr(psutil, "_pmap", {pid: earlier})
+    here._known[(pid, 1.0)] = seen
+
+
+@pytest.mark.e2e
+def test_a_stranger_with_the_pid_of_a_replica_that_is_gone_is_not_taken_for_it(
+    here: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(here, "exec sleep 60")
+    (ours,) = here.processes()
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        gone = replace(ours, pid=stranger.pid, leader=stranger.pid, name="shop-2/0")
+        remember_earlier(here, stranger.pid, gone, monkeypatch)
+
+        assert here.signal("replica", "shop-2/0", signal.SIGKILL) == 0
+        assert pids(here.processes()) == {ours.pid}
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+@pytest.mark.e2e
+def test_a_replica_with_the_pid_of_a_stranger_that_is_gone_is_found_also_by_who_was_stopped_meanwhile(
+    here: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = start(here, "exec sleep 60")
+    remember_earlier(here, pid, None, monkeypatch)
+
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 6)
+
+    assert pids(here.processes()) == {pid}
 
 
 @pytest.mark.e2e
