@@ -257,10 +257,28 @@ def why(log: Sequence[str]) -> str:
 def rotate(path: Path, limit_bytes: int = 10_000_000) -> None:
     """Keep a log that another process appends to below `limit_bytes`: its past moves to `<name>.1`.
 
-    Copied and truncated, because the writer holds the file open. O_APPEND makes it go on at the start.
+    Copied and truncated, because the writer holds the file open. O_APPEND makes it go on at the start. On a full disk
+    its past is lost, which makes room.
     """
     if not path.exists() or path.stat().st_size < limit_bytes:
         return
     old = path.with_name(path.name + ".1")
-    old.write_bytes(path.read_bytes())
+    try:
+        old.write_bytes(path.read_bytes())
+    except OSError:
+        old.unlink(missing_ok=True)
     os.truncate(path, 0)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put `text` in the place of what the file says; who reads it sees all of the one or of the other.
+
+    Raises OSError that names the file, which that of a full disk does not.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(text)
+        fresh.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -1,5 +1,6 @@
 """Processes that are found again by their marks, and logs that others write."""
 
+import errno
 import os
 import signal
 import socket
@@ -13,7 +14,18 @@ import psutil
 import pytest
 
 from noren import machine
-from noren.machine import ENDINGS, Machine, Marked, free_port, listener, own_environment, rotate, tail, uninterrupted
+from noren.machine import (
+    ENDINGS,
+    Machine,
+    Marked,
+    free_port,
+    listener,
+    own_environment,
+    rotate,
+    tail,
+    uninterrupted,
+    write_whole,
+)
 
 PATH = {"PATH": os.environ["PATH"]}
 
@@ -260,6 +272,35 @@ def test_a_log_is_rotated_only_when_it_is_too_long_and_one_past_is_kept(tmp_path
     log.write_text("again")
     rotate(log, limit_bytes=5)
     assert (log.read_text(), past.read_text()) == ("", "again")
+
+
+def test_a_log_that_a_full_disk_has_no_room_for_twice_loses_its_past(tmp_path: Path) -> None:
+    class Full(type(tmp_path)):  # type: ignore[misc]
+        def write_bytes(self, content: bytes) -> int:
+            self.touch()
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    log = Full(tmp_path / "log")
+    log.write_text("long")
+    rotate(log, limit_bytes=1)
+    assert log.read_text() == ""
+    assert not (tmp_path / "log.1").exists()
+
+
+def test_a_file_is_written_whole_or_not_at_all_and_the_refusal_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "deep/er/file"
+    write_whole(path, "whole")
+
+    def cut_off(self: Path, _text: str) -> int:
+        self.write_bytes(b"ha")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", cut_off)
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+        write_whole(path, "another")
+    assert path.read_text() == "whole"
 
 
 def test_this_very_process_is_seen_only_when_it_is_marked(tmp_path: Path) -> None:

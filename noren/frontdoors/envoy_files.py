@@ -1,5 +1,4 @@
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from noren.domain.deployment import Route
 from noren.frontdoors import envoy_config as config
 from noren.frontdoors import fence
 from noren.frontdoors.envoy_routes import routes
+from noren.machine import write_whole
 
 
 class EnvoyFiles:
@@ -117,10 +117,7 @@ class EnvoyFiles:
         text = json.dumps(content, indent=1, sort_keys=True)
         if self._written.get(name) == text and path.exists():
             return path
-        self.folder.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{name}.new")
-        fresh.write_text(text)
-        os.replace(fresh, path)  # noqa: PTH105  named for what matters: it is atomic
+        write_whole(path, text)
         self._written[name] = text
         return path
 

@@ -3,6 +3,7 @@
 They outlive the control plane, and are found again by their labels alone.
 """
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -314,9 +315,11 @@ def _memory(container: Container) -> int:
 
 
 def _append(log: Path, lines: Sequence[str]) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as out:
-        out.writelines(f"{line}\n" for line in lines)
+    """On a full disk they are lost: nobody else's replicas wait for that."""
+    with contextlib.suppress(OSError):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as out:
+            out.writelines(f"{line}\n" for line in lines)
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from noren.control.ports import Replica, ReplicaState
-from noren.machine import tail, why
+from noren.machine import tail, why, write_whole
 
 _STEADY = timedelta(seconds=60)  # who ran this long before it ended starts with a clean record
 _BROKEN_AFTER = 3  # this many short lives in a row are a crash loop
@@ -50,6 +50,7 @@ class Records:
 
     def __init__(self, home: Path) -> None:
         self.folder, self._logs = home / "replicas", home / "logs"
+        self._unwritten: dict[str, Record] = {}  # what a full disk did not take
 
     def wanted(self) -> dict[str, Record]:
         """Every replica that was started and not stopped, by name."""
@@ -57,7 +58,10 @@ class Records:
         return {name: record for name in sorted(names) if (record := self._read(name))}
 
     def begin(self, name: str) -> bool:
-        """Take down a launch that comes now; False while it has to wait because the last one ended too soon."""
+        """Take down a launch that comes now; False while it has to wait because the last one ended too soon.
+
+        Raises OSError when it cannot be taken down that a replica is wanted which never was before.
+        """
         record = self._read(name) or Record()
         self._note_end(name, record)
         if time.time() < record.due_at():
@@ -80,11 +84,10 @@ class Records:
         )
 
     def note_ready(self, name: str, record: Record) -> None:
-        """Take down that its present life is ready, once. On a full disk not: it is only missed after a restart."""
+        """Take down that its present life is ready, once."""
         if record.launches and not record.was_ready:
             record.served = record.launches
-            with contextlib.suppress(OSError):
-                self._write(name, record)
+            self._write(name, record)
 
     def say(self, name: str, text: str) -> None:
         """Write a line of ours into the replica's log: why it is ended, where it cannot say so itself."""
@@ -93,6 +96,7 @@ class Records:
 
     def forget(self, revision: str) -> None:
         """It is not wanted any more."""
+        self._unwritten = {name: r for name, r in self._unwritten.items() if name.split("/")[0] != revision}
         shutil.rmtree(self.folder / revision, ignore_errors=True)
 
     def log(self, name: str) -> Path:
@@ -114,18 +118,25 @@ class Records:
 
     def _read(self, name: str) -> Record | None:
         try:
-            return Record(**json.loads((self.folder / f"{name}.json").read_text()))
+            record = Record(**json.loads((self.folder / f"{name}.json").read_text()))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):  # cut off by a power cut: that it is wanted is all that is known
-            return Record()
+            record = Record()
+        kept = self._unwritten.get(name)
+        return kept if kept and kept.launches >= record.launches else record  # another control plane may write too
 
     def _write(self, name: str, record: Record) -> None:
+        """On a full disk it is only kept in mind: a replica that died is started again all the same."""
         path = self.folder / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".tmp")
-        fresh.write_text(json.dumps(asdict(record)))
-        fresh.replace(path)
+        try:
+            write_whole(path, json.dumps(asdict(record)))
+        except OSError:
+            if not path.exists():
+                raise
+            self._unwritten[name] = record
+        else:
+            self._unwritten.pop(name, None)
 
 
 def forget_all(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
@@ -195,6 +196,46 @@ def test_a_door_that_cannot_be_reached_stops_nothing_that_runs(house: House, mon
     with pytest.raises(DriverUnavailable):
         house.loop.tick()
     assert house.replicas() == {"shop-1": 1}
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "/home/x/replicas/a-1/0.json")
+
+
+def test_a_full_disk_is_told_with_the_path_to_who_asks_and_stops_no_other_deployment(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_start(house, monkeypatch, "a", FULL)
+    house.apply("a:v1")
+    house.apply("b:v1")
+
+    house.run(1)
+
+    assert (house.state("a"), house.state("b")) == ("starting", "done")
+    assert "/home/x/replicas/a-1/0.json: No space left on device" in (house.loop.trouble("a") or "")
+
+
+def test_a_look_that_the_disk_refuses_is_a_passing_trouble_of_all(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> Sequence[Replica]:
+        raise FULL
+
+    house.live("shop:v1")
+    monkeypatch.setattr(house.runtime, "replicas", refuse)
+    with pytest.raises(DriverUnavailable, match="No space left on device"):
+        house.loop.look()
+
+    loop = OneTick(house.store, house.drivers, lambda: house.clock)
+    loop.run()
+
+    assert "0.json: No space left on device" in (loop.trouble("shop") or "")
+
+
+def test_what_the_disk_refuses_before_the_look_is_told_too(house: House) -> None:
+    loop = OneTick(house.store, house.drivers, lambda: house.clock)
+    loop.error = FULL
+    loop.run()
+    assert "0.json: No space left on device" in (loop.trouble("shop") or "")
 
 
 def test_a_command_that_comes_between_look_and_store_wins(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

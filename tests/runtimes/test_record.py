@@ -51,6 +51,50 @@ def test_a_long_life_is_forgiven(records: Records, monkeypatch: pytest.MonkeyPat
         go_on(monkeypatch, 1)
 
 
+def fill_the_disk(records: Records) -> Path:
+    """Nothing of shop-1/0 can be written from now on, until what is returned is removed."""
+    obstacle = records.folder / "shop-1/.0.json.new"
+    obstacle.mkdir(parents=True)
+    return obstacle
+
+
+def test_on_a_full_disk_who_died_is_started_again_with_the_same_pauses(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.begin("shop-1/0")
+    full = fill_the_disk(records)
+
+    assert crashed(records).state is ReplicaState.WAITING
+    assert not records.begin("shop-1/0")
+    go_on(monkeypatch, 0.6)
+    assert records.begin("shop-1/0")
+    assert crashed(records).restarts == 1
+    go_on(monkeypatch, 0.6)
+    assert not records.begin("shop-1/0")
+
+    full.rmdir()
+    go_on(monkeypatch, 1)
+    assert records.begin("shop-1/0")
+    assert Records(records.folder.parent).wanted()["shop-1/0"].launches == 3
+
+
+def test_what_a_full_disk_did_not_take_is_forgotten_with_the_revision(records: Records) -> None:
+    records.begin("shop-1/0")
+    fill_the_disk(records)
+    crashed(records)
+    records.forget("shop-1")
+
+    assert records.begin("shop-1/0")
+    assert records.wanted()["shop-1/0"] == Record(launches=1, launched_at=1000.0)
+
+
+def test_on_a_full_disk_nothing_is_started_that_nobody_would_know_is_wanted(records: Records) -> None:
+    fill_the_disk(records)
+    with pytest.raises(OSError, match=r"0\.json"):
+        records.begin("shop-1/0")
+    assert records.wanted() == {}
+
+
 def test_what_is_forgotten_begins_anew_and_its_log_stays(records: Records) -> None:
     records.begin("shop-1/0")
     records.begin("shop-2/10")
