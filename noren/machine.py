@@ -100,12 +100,16 @@ class Machine:
         while process.poll() is None and process.pid not in {p.pid for p in self._scan()}:
             time.sleep(0.001)
 
-    def signal(self, kind: str, name: str, signum: signal.Signals, *, all_of_it: bool = False) -> int:
+    def signal(
+        self, kind: str, name: str, signum: signal.Signals, *, all_of_it: bool = False, leader: int | None = None
+    ) -> int:
         """Send `signum` to the process, or to its children too. Returns how many were sent it.
+
+        leader  only to the one of this pid: several control planes of a home have the same name
 
         Children whose leader is gone are always sent it: nobody else will end them.
         """
-        found = self.processes(kind, name)
+        found = [p for p in self.processes(kind, name) if leader in (None, p.leader)]
         alive = {p.pid for p in found}
         targets = [p for p in found if all_of_it or p.leads or p.leader not in alive]
         for target in targets:
