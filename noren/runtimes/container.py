@@ -100,16 +100,12 @@ class ContainerRuntime:
         """See Runtime."""
         with self._lock:
             launching, containers = self._look()
-            states = self._probes.look({c.id: c.address for c in containers})
-            hung = self._probes.hung(HUNG_S)
             wanted = self.records.wanted()
+            running = {c.id: (c.name, c.address) for c in containers}
+            states = self._probes.states(running, self.records, wanted, self._leaving)
+            hung = self._probes.hung(HUNG_S)
             replicas = [
-                _running(
-                    c,
-                    states[c.id] if c.name in wanted and c.id not in self._leaving else ReplicaState.STOPPING,
-                    wanted.get(c.name),
-                    HUNG if c.id in hung else self._leaving.why(c.id),
-                )
+                _running(c, states[c.id], wanted.get(c.name), HUNG if c.id in hung else self._leaving.why(c.id))
                 for c in containers
             ]
             there = {c.name for c in containers}

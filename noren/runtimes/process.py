@@ -123,17 +123,11 @@ class ProcessRuntime:
 
     def _states(self, leaders: Mapping[str, Marked], wanted: Mapping[str, Record]) -> dict[str, ReplicaState]:
         """How those that run are, by name."""
-        keys = {name: str(p.pid) for name, p in leaders.items()}
-        self._leaving.keep(set(keys.values()))
-        served = {key for name, key in keys.items() if name in wanted and wanted[name].was_ready}
-        found = self._probes.look({keys[name]: _address(p) for name, p in leaders.items()}, served)
-        states: dict[str, ReplicaState] = {}
-        for name, key in keys.items():
-            ends = name not in wanted or key in self._leaving
-            states[name] = ReplicaState.STOPPING if ends else found[key]
-            if states[name] is ReplicaState.READY:
-                self.records.note_ready(name, wanted[name])
-        return states
+        keys = {str(p.pid): name for name, p in leaders.items()}
+        self._leaving.keep(keys.keys())
+        running = {key: (name, _address(leaders[name])) for key, name in keys.items()}
+        states = self._probes.states(running, self.records, wanted, self._leaving)
+        return {keys[key]: state for key, state in states.items()}
 
     def _sick(
         self,
