@@ -14,6 +14,7 @@ from noren.machine import tail, why, write_whole
 _STEADY = timedelta(seconds=60)  # who ran this long before it ended starts with a clean record
 _BROKEN_AFTER = 3  # this many short lives in a row are a crash loop
 _BACKOFF_MAX_S = 60.0
+_KEPT = 9  # short lives in a row: by then the pause is the longest, and who crashes for days fills no disk
 
 
 @dataclass(kw_only=True)
@@ -37,9 +38,13 @@ class Record:
         """Whether its present life was ever ready, also if an earlier control plane saw it."""
         return 0 < self.served == self.launches
 
-    def due_at(self) -> float:
-        """When the next launch may be: 0.5, 1, 2, 4 ... 60 s after the last end."""
-        return self.exited_at + min(0.25 * 2 ** len(self.exits), _BACKOFF_MAX_S) if self.exits else 0.0
+    def due(self, now: float) -> bool:
+        """Whether the next launch may be: 0.5, 1, 2, 4 ... 60 s after the last end.
+
+        An end that lies in the future was dated by a clock that has been set back since; nobody waits for that.
+        """
+        pause = min(0.25 * 2 ** len(self.exits), _BACKOFF_MAX_S) if self.exits else 0.0
+        return not self.exited_at <= now < self.exited_at + pause
 
 
 class Records:
@@ -64,7 +69,7 @@ class Records:
         """
         record = self._read(name) or Record()
         self._note_end(name, record)
-        if time.time() < record.due_at():
+        if not record.due(time.time()):
             return False
         record.launches, record.launched_at = record.launches + 1, time.time()
         self._write(name, record)
@@ -112,7 +117,7 @@ class Records:
         if record.counted >= record.launches:
             return
         lived = timedelta(seconds=time.time() - record.launched_at)
-        record.exits = [*([] if lived > _STEADY else record.exits), why(tail(self.log(name), 30))]
+        record.exits = [*([] if lived > _STEADY else record.exits), why(tail(self.log(name), 30))][-_KEPT:]
         record.exited_at, record.counted = time.time(), record.launches
         self._write(name, record)
 

@@ -29,7 +29,31 @@ def crashed(records: Records) -> Replica:
 
 @pytest.mark.parametrize(("ends", "pause_s"), [(1, 0.5), (2, 1), (3, 2), (7, 32), (8, 60), (50, 60)])
 def test_each_short_life_doubles_the_pause_up_to_a_minute(ends: int, pause_s: float) -> None:
-    assert Record(exits=["x"] * ends, exited_at=1000.0).due_at() == 1000.0 + pause_s
+    record = Record(exits=["x"] * ends, exited_at=1000.0)
+    assert not record.due(1000.0)
+    assert not record.due(1000.0 + pause_s - 0.1)
+    assert record.due(1000.0 + pause_s)
+
+
+def test_a_clock_that_is_set_back_during_the_pause_does_not_prolong_it(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.begin("shop-1/0")
+    crashed(records)
+    go_on(monkeypatch, -3600)
+    assert records.begin("shop-1/0")
+    crashed(records)
+    assert not records.begin("shop-1/0")  # from its next end on the clock is right
+
+
+def test_who_crashes_for_days_is_still_started_again_every_minute(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(1100):
+        assert records.begin("shop-1/0")
+        crashed(records)
+        go_on(monkeypatch, 60)
+    assert len(records.wanted()["shop-1/0"].exits) < 10
 
 
 def test_three_short_lives_in_a_row_are_a_crash_loop(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
