@@ -104,7 +104,8 @@ class DoorView:
     healthy: Mapping[str, int] = field(default_factory=dict)  # Revision.name -> addresses that answer /readyz
     in_flight: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, Counts] = field(default_factory=dict)
-    sick: frozenset[str] = frozenset()  # addresses that were ejected for their answers again and again, and are now
+    # Addresses that were ejected for their answers again and again, and are now; of those there for a minute or more.
+    sick: frozenset[str] = frozenset()
 
 
 class FrontDoor(Protocol):
