@@ -190,11 +190,11 @@ class Store(Protocol):
     """Keeps what observation cannot tell."""
 
     def deployments(self) -> Sequence[Deployment]:
-        """All of them, by name."""
+        """All of them that can be read, by name: one that a newer Noren wrote stops none of the others."""
         ...
 
     def load(self, name: str) -> Deployment:
-        """Raise NotFound if there is none."""
+        """Raise NotFound if there is none, DriverError if it cannot be read."""
         ...
 
     def save(
@@ -227,7 +227,11 @@ class Store(Protocol):
 
 
 class History(Protocol):
-    """What a store remembers of the past. All but `history` raise NotFound for an unknown deployment."""
+    """What a store remembers of the past. What takes a name, but for `history`, raises NotFound if it is unknown."""
+
+    def names(self) -> Sequence[str]:
+        """Of every deployment, also of those that cannot be read."""
+        ...
 
     def revisions(self, name: str) -> Sequence[Revision]:
         """Oldest first."""

@@ -198,6 +198,21 @@ def test_a_door_that_cannot_be_reached_stops_nothing_that_runs(house: House, mon
     assert house.replicas() == {"shop-1": 1}
 
 
+def test_a_deployment_that_cannot_be_read_is_served_as_it_was_while_the_others_go_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.live("shop:v1")
+    deployments = house.store.deployments
+    monkeypatch.setattr(house.store, "deployments", lambda: [d for d in deployments() if d.name != "shop"])
+    house.restart()
+    house.live("cart:v1")
+
+    house.run(60, stride=5)
+
+    assert house.weights() == {"shop-1": 100}
+    assert house.replicas() == {"shop-1": 1, "cart-1": 1}
+
+
 FULL = OSError(errno.ENOSPC, "No space left on device", "/home/x/replicas/a-1/0.json")
 
 
