@@ -22,7 +22,7 @@ from noren.domain.errors import DriverError, NotFound, SpecError
 from noren.machine import Machine, Marked, free_port, rotate, tail
 from noren.runtimes.container_launch import Launch
 from noren.runtimes.engine import INDEX, OF, PORT, REVISION, Container, Engine
-from noren.runtimes.leaving import Leaving
+from noren.runtimes.leaving import Ending, Leaving
 from noren.runtimes.passed_on import BENTO, ENGINE_PREFIXES, passed_on
 from noren.runtimes.probes import HUNG, HUNG_S, Probes
 from noren.runtimes.record import Record, Records
@@ -56,13 +56,11 @@ class ContainerRuntime:
         self._lock = threading.RLock()
         self._probes = Probes()
         self._leaving = Leaving()  # by the container's id
-        self._stopping: dict[str, float] = {}  # revision -> when it was first asked to end
-        self._asked: set[str] = set()  # containers that were sent SIGTERM
+        self._ending = Ending()  # by the container's id, or the pid of who starts one
 
     def start(self, revision: Revision) -> None:
         """See Runtime."""
         with self._lock:
-            self._stopping.pop(revision.name, None)
             launching, containers = self._look()
             alive = {*launching, *(c.name for c in containers)}
             for index in range(revision.replicas):
@@ -73,16 +71,16 @@ class ContainerRuntime:
         """See Runtime."""
         with self._lock:
             self.records.forget(revision)
-            asked = revision in self._stopping
-            since = self._stopping.setdefault(revision, time.monotonic())
-            overdue = time.monotonic() - since >= grace.total_seconds()
             launching, containers = self._look()
-            self._end([c for c in containers if c.revision == revision], overdue=overdue)
+            for container in containers:
+                if container.revision == revision and (due := self._ending.due(container.id, grace)):
+                    self.engine.signal(due, [container.id])
             for process in self._launchers(revision):
-                if overdue:
-                    self.machine.signal(KIND, process.name, signal.SIGKILL, all_of_it=True)
-                elif not asked or process.name not in launching:  # as for processes: once, but for children left
-                    self.machine.signal(KIND, process.name, signal.SIGTERM)
+                due = self._ending.due(str(process.leader), grace)
+                if due is None and process.name not in launching:  # as for processes: once, but for children left
+                    due = signal.SIGTERM
+                if due:
+                    self.machine.signal(KIND, process.name, due, all_of_it=due is signal.SIGKILL)
 
     def replace(self, replica: Replica, reason: str) -> None:
         """See Runtime."""
@@ -190,12 +188,13 @@ class ContainerRuntime:
     def _look(self) -> tuple[dict[str, Marked], list[Container]]:
         """Who starts a container now, and what runs. The last words of what has ended are kept; it is removed."""
         # In this order: who is no launcher any more is a container already.
-        launching = {p.name: p for p in self.machine.processes(KIND) if p.leads}
+        launchers = self.machine.processes(KIND)
+        launching = {p.name: p for p in launchers if p.leads}
         found = self.engine.containers()
         for container in found:
             if not container.runs and not container.leaving and container.name not in launching:
                 self._bury(container)
-        self._asked &= {c.id for c in found}
+        self._ending.keep({c.id for c in found} | {str(p.leader) for p in launchers})
         self._leaving.keep({c.id for c in found})
         return launching, [c for c in found if c.runs]
 
@@ -203,13 +202,6 @@ class ContainerRuntime:
         words = self.engine.log(container.id, _KEPT_LINES)
         _append(self.records.log(container.name), [*words, *last_word(container, words)])
         self.engine.remove(container.id)
-
-    def _end(self, containers: Sequence[Container], *, overdue: bool) -> None:
-        if overdue:
-            return self.engine.signal(signal.SIGKILL, [c.id for c in containers])
-        new = [c.id for c in containers if c.id not in self._asked]
-        self._asked.update(new)
-        return self.engine.signal(signal.SIGTERM, new)
 
     def _launchers(self, revision: str) -> list[Marked]:
         found = {p.name: p for p in self.machine.processes(KIND) if p.env.get("NOREN_REVISION") == revision}

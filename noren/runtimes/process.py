@@ -3,7 +3,6 @@
 import signal
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from noren.control.ports import Replica, ReplicaState
 from noren.domain.deployment import Revision
 from noren.domain.errors import DriverError, NotFound
 from noren.machine import Machine, Marked, free_port, rotate, tail
-from noren.runtimes.leaving import Leaving
+from noren.runtimes.leaving import Ending, Leaving
 from noren.runtimes.passed_on import for_a_bento
 from noren.runtimes.probes import HUNG, HUNG_S, Probes
 from noren.runtimes.record import Record, Records
@@ -31,12 +30,11 @@ class ProcessRuntime:
         self._lock = threading.RLock()
         self._probes = Probes()
         self._leaving = Leaving()  # by pid
-        self._stopping: dict[str, float] = {}  # revision -> when it was first asked to end
+        self._ending = Ending()  # by the leader's pid
 
     def start(self, revision: Revision) -> None:
         """See Runtime."""
         with self._lock:
-            self._stopping.pop(revision.name, None)
             alive = {p.env.get("NOREN_INDEX") for p in self._leaders(revision.name)}
             for index in range(revision.replicas):
                 if str(index) not in alive:
@@ -46,16 +44,16 @@ class ProcessRuntime:
         """See Runtime."""
         with self._lock:
             self.records.forget(revision)
-            asked = revision in self._stopping
-            since = self._stopping.setdefault(revision, time.monotonic())
-            overdue = time.monotonic() - since >= grace.total_seconds()
-            processes = self._processes(revision)
-            led = {p.name for p in processes if p.leads}
-            for name in {p.name for p in processes}:
-                if overdue:
-                    self.machine.signal(KIND, name, signal.SIGKILL, all_of_it=True)
-                elif not asked or name not in led:  # once is enough, but for children left behind
-                    self.machine.signal(KIND, name, signal.SIGTERM)
+            everyone = self.machine.processes(KIND)
+            self._ending.keep({str(p.leader) for p in everyone})
+            processes = [p for p in everyone if p.env.get("NOREN_REVISION") == revision]
+            led = {p.leader for p in processes if p.leads}
+            for leader, name in {(p.leader, p.name) for p in processes}:
+                due = self._ending.due(str(leader), grace)
+                if due is None and leader not in led:
+                    due = signal.SIGTERM  # once is enough, but for children left behind
+                if due:
+                    self.machine.signal(KIND, name, due, all_of_it=due is signal.SIGKILL, leader=leader)
 
     def replace(self, replica: Replica, reason: str) -> None:
         """See Runtime."""

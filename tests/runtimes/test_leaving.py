@@ -1,8 +1,17 @@
 """When those that leave are told so, and when they are ended."""
 
+import os
 import signal
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
-from noren.runtimes.leaving import Leaving
+import pytest
+
+from noren.machine import Machine
+from noren.runtimes.leaving import Ending, Leaving
+from noren.runtimes.process import ProcessRuntime
 
 
 class Clock:
@@ -37,3 +46,41 @@ def test_who_is_gone_is_forgotten_and_its_next_life_is_another() -> None:
 
     assert ("7" in leaving, "8" in leaving, "9" in leaving) == (False, True, False)
     assert leaving.why("7") == ""
+
+
+def test_who_is_to_end_is_asked_once_and_killed_when_its_grace_is_over() -> None:
+    clock, grace = Clock(), timedelta(seconds=20)
+    ending = Ending(clock)
+    assert ending.due("7", grace) is signal.SIGTERM
+    clock.now += 19
+    assert ending.due("7", grace) is None
+    clock.now += 1
+    assert ending.due("7", grace) is ending.due("8", timedelta(0)) is signal.SIGKILL
+
+    ending.keep({"8"})
+    assert ending.due("7", grace) is signal.SIGTERM
+
+
+@pytest.mark.e2e
+def test_what_another_control_plane_started_again_has_its_grace_too(tmp_path: Path) -> None:
+    def until(claim: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not claim():
+            assert time.monotonic() < deadline, "not in time"
+            time.sleep(0.01)
+
+    machine, log = Machine(tmp_path), tmp_path / "log"
+    env = {"PATH": os.environ["PATH"], "NOREN_REVISION": "shop-1", "NOREN_INDEX": "0"}
+    script = ["/bin/sh", "-c", "trap 'sleep 0.5; echo answered; exit' TERM; echo up; while :; do sleep 0.05; done"]
+    runtime = ProcessRuntime(tmp_path, machine, tmp_path)
+
+    def live_and_end(number: int, grace_s: float) -> None:
+        machine.start(script, kind="replica", name="shop-1/0", log=log, env=env)
+        until(lambda: log.read_text().count("up") == number)
+        runtime.stop("shop-1", grace=timedelta(seconds=grace_s))
+        until(lambda: not machine.processes())
+        assert log.read_text().count("answered") == number
+
+    live_and_end(1, grace_s=0.6)
+    time.sleep(0.6)
+    live_and_end(2, grace_s=0.6)  # started by whoever led in between
