@@ -9,7 +9,7 @@ import structlog
 
 from noren.control.ports import Store
 from noren.control.reconcile import Drivers, describe, reconcile
-from noren.control.world import World, look
+from noren.control.world import World, look, without_strays
 from noren.domain.actions import Action, Wait
 from noren.domain.commands import Deployment
 from noren.domain.errors import DriverError, DriverUnavailable, NorenError, Stale
@@ -57,7 +57,8 @@ class Loop:
     def tick(self) -> float:
         """Take the next step of every deployment; return the seconds until the next tick is due."""
         with self._hands:
-            deployments, world = self._store.deployments(), self.look()
+            deployments = self._store.deployments()
+            world = without_strays(self.look(), deployments)
             actions = [self._step(deployment, world) for deployment in deployments]
         if any(action is not None and not isinstance(action, Wait) for action in actions):
             return _NEXT_S

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import psutil
 
-from noren.control.ports import Replica, ReplicaState
+from noren.control.ports import Replica, ReplicaState, made_of
 from noren.domain.deployment import Resources, Revision, Server
 from noren.domain.errors import DriverError, NotFound, SpecError
 from noren.machine import Machine, Marked, free_port, rotate, tail
 from noren.runtimes.container_launch import Launch
-from noren.runtimes.engine import INDEX, OF, PORT, REVISION, Container, Engine
-from noren.runtimes.leaving import Ending, Leaving
+from noren.runtimes.engine import INDEX, MADE, OF, PORT, REVISION, Container, Engine
+from noren.runtimes.leaving import GRACE, Ending, Leaving, is_stray
 from noren.runtimes.passed_on import BENTO, ENGINE_PREFIXES, passed_on
 from noren.runtimes.probes import HUNG, HUNG_S, Probes
 from noren.runtimes.record import Record, Records
@@ -66,6 +66,9 @@ class ContainerRuntime:
             for index in range(revision.replicas):
                 if f"{revision.name}/{index}" not in alive:
                     self._launch(revision, index)
+            for stray in (c for c in containers if c.revision == revision.name and is_stray(c.made_of, revision)):
+                if due := self._ending.due(stray.id, GRACE):
+                    self.engine.signal(due, [stray.id])
 
     def stop(self, revision: str, *, grace: timedelta) -> None:
         """See Runtime."""
@@ -210,7 +213,7 @@ class ContainerRuntime:
 
 def run_argv(engine: Engine, revision: Revision, index: int, *, port: int, image: str, env_file: Path) -> list[str]:
     """The command that starts the container: published on loopback only, and allowed next to nothing."""
-    labels = {OF: engine.home, REVISION: revision.name, INDEX: str(index), PORT: str(port)}
+    labels = {OF: engine.home, REVISION: revision.name, INDEX: str(index), PORT: str(port), MADE: made_of(revision)}
     return [
         *(engine.program, "run", "--detach", "--pull", "never"),
         *("--name", container_name(engine.home, revision.name, index)),
@@ -277,6 +280,7 @@ def _running(container: Container, state: ReplicaState, record: Record | None, s
         restarts=record.restarts if record else 0,
         memory_bytes=_memory(container),
         sick=sick,
+        made_of=container.made_of,
     )
 
 

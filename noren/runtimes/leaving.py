@@ -6,8 +6,18 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
+from noren.control.ports import made_of
+from noren.domain.deployment import Revision
+
 _UNKNOWN_AFTER_S = 2.0  # by then the front door has forgotten who leaves: a few ticks, and a look at a file
 _GONE_AFTER_S = 37.0  # open requests have as long as noren-serve gives them, and some seconds
+GRACE = timedelta(seconds=20)  # of a stray
+MADE_OF = "NOREN_MADE_OF"  # in the environment of a replica
+
+
+def is_stray(made: str | None, revision: Revision) -> bool:
+    """Whether a replica of that name is of another revision. Those of which nothing is known are left in peace."""
+    return bool(made) and made != made_of(revision)
 
 
 class Leaving:

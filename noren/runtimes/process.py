@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psutil
 
-from noren.control.ports import Replica, ReplicaState
+from noren.control.ports import Replica, ReplicaState, made_of
 from noren.domain.deployment import Revision
 from noren.domain.errors import DriverError, NotFound
 from noren.machine import Machine, Marked, free_port, rotate, tail
-from noren.runtimes.leaving import Ending, Leaving
+from noren.runtimes.leaving import GRACE, MADE_OF, Ending, Leaving, is_stray
 from noren.runtimes.passed_on import for_a_bento
 from noren.runtimes.probes import HUNG, HUNG_S, Probes
 from noren.runtimes.record import Record, Records
@@ -35,18 +35,20 @@ class ProcessRuntime:
     def start(self, revision: Revision) -> None:
         """See Runtime."""
         with self._lock:
-            alive = {p.env.get("NOREN_INDEX") for p in self._leaders(revision.name)}
+            leaders = self._leaders(revision.name)
+            alive = {p.env.get("NOREN_INDEX") for p in leaders}
             for index in range(revision.replicas):
                 if str(index) not in alive:
                     self._launch(revision, index)
+            for stray in (p for p in leaders if is_stray(p.env.get(MADE_OF), revision)):
+                if due := self._ending.due(str(stray.pid), GRACE):
+                    self.machine.signal(KIND, stray.name, due, all_of_it=due is signal.SIGKILL, leader=stray.pid)
 
     def stop(self, revision: str, *, grace: timedelta) -> None:
         """See Runtime."""
         with self._lock:
             self.records.forget(revision)
-            everyone = self.machine.processes(KIND)
-            self._ending.keep({str(p.leader) for p in everyone})
-            processes = [p for p in everyone if p.env.get("NOREN_REVISION") == revision]
+            processes = self._processes(revision)
             led = {p.leader for p in processes if p.leads}
             for leader, name in {(p.leader, p.name) for p in processes}:
                 due = self._ending.due(str(leader), grace)
@@ -110,6 +112,7 @@ class ProcessRuntime:
         argv = [sys.executable, "-m", "noren.runtimes.launch"]
         arguments = [folder, revision.bento, self.home / "envs", port, revision.workers, revision.server]
         marks = {"NOREN_REVISION": revision.name, "NOREN_INDEX": str(index), "NOREN_PORT": str(port)}
+        marks[MADE_OF] = made_of(revision)
         marks["NOREN_MEMORY"] = str(revision.resources.memory_bytes or "")
         env = for_a_bento() | {"BENTOML_HOME": str(self.bentoml_home)} | dict(revision.env) | marks
         try:
@@ -150,7 +153,9 @@ class ProcessRuntime:
         return [p for p in self._processes(revision) if p.leads]
 
     def _processes(self, revision: str) -> list[Marked]:
-        return [p for p in self.machine.processes(KIND) if p.env.get("NOREN_REVISION") == revision]
+        found = self.machine.processes(KIND)
+        self._ending.keep({str(p.leader) for p in found})
+        return [p for p in found if p.env.get("NOREN_REVISION") == revision]
 
 
 def _running(
@@ -166,6 +171,7 @@ def _running(
         restarts=record.restarts if record else 0,
         memory_bytes=memory.get(process.name, 0),
         sick=sick,
+        made_of=process.env.get(MADE_OF, ""),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from noren.control.loop import Loop
-from noren.control.ports import GateRun, Replica
+from noren.control.ports import GateRun, Replica, made_of
 from noren.domain.deployment import Revision, Strategy
 from noren.domain.errors import DriverError, DriverUnavailable
 from noren.domain.verdict import Outcome
@@ -211,6 +212,28 @@ def test_a_deployment_that_cannot_be_read_is_served_as_it_was_while_the_others_g
 
     assert house.weights() == {"shop-1": 100}
     assert house.replicas() == {"shop-1": 1, "cart-1": 1}
+
+
+def test_after_a_history_is_lost_nothing_of_it_is_judged_or_served_in_the_place_of_a_new_revision(
+    house: House,
+) -> None:
+    first = house.live("shop:v1")
+    house.runtime.start(replace(first, number=2, bento="shop:lost"))
+    house.gate.outcome = None
+
+    green = house.apply("shop:v3")
+    house.settle()
+
+    assert (green.name, house.state()) == ("shop-2", "gating")
+    assert house.runtime.made["shop-2"] == made_of(green)
+
+
+def test_replicas_of_which_nobody_took_down_what_they_are_stay(house: House) -> None:
+    house.live("shop:v1")
+    house.runtime.made.clear()
+    house.run(5)
+    assert house.replicas() == {"shop-1": 1}
+    assert house.runtime.made == {}
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "/home/x/replicas/a-1/0.json")
