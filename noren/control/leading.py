@@ -108,9 +108,7 @@ class Leadership:
             self._seen, self._seen_at = found, self._clock()
         # What this control plane dates, be it a command, must not seem long past to the one that leads, nor to come.
         self._now.not_before(found.at)
-        if (
-            before and found.beat != before.beat and found.holder != self.holder
-        ):  # another leads, and wrote this just now
+        if before and before.beat != found.beat and found.holder != self.holder:  # another lives
             self._now.not_after(found.at + timedelta(seconds=max(found.seconds, before.seconds)))
         return found
 
