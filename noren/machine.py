@@ -25,6 +25,7 @@ HOME, KIND, NAME, LEADER = "NOREN_OF", "NOREN_KIND", "NOREN_NAME", "NOREN_LEADER
 _BECOME = f'export {LEADER}=$$; exec "$@"'
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a CI that cancels, a terminal that is closed
 _SETTLED_S = 30.0  # a younger process may not have reached its exec on a busy machine, so its environment may change
+_PAUSE_S = 5.0  # between two scans: longer, and pids may have come round meanwhile
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _SOCKETS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
@@ -52,6 +53,7 @@ class Machine:
     def __init__(self, home: Path) -> None:
         self.home = str(home.resolve())
         self._known: dict[tuple[int, float], Marked | None] = {}
+        self._scanned_at = time.monotonic()
 
     def processes(self, kind: str | None = None, name: str | None = None) -> list[Marked]:
         """Those that live now; zombies do not."""
@@ -98,12 +100,16 @@ class Machine:
         while process.poll() is None and process.pid not in {p.pid for p in self._scan()}:
             time.sleep(0.001)
 
-    def signal(self, kind: str, name: str, signum: signal.Signals, *, all_of_it: bool = False) -> int:
+    def signal(
+        self, kind: str, name: str, signum: signal.Signals, *, all_of_it: bool = False, leader: int | None = None
+    ) -> int:
         """Send `signum` to the process, or to its children too. Returns how many were sent it.
+
+        leader  only to the one of this pid: several control planes of a home have the same name
 
         Children whose leader is gone are always sent it: nobody else will end them.
         """
-        found = self.processes(kind, name)
+        found = [p for p in self.processes(kind, name) if leader in (None, p.leader)]
         alive = {p.pid for p in found}
         targets = [p for p in found if all_of_it or p.leads or p.leader not in alive]
         for target in targets:
@@ -113,13 +119,17 @@ class Machine:
 
     def _scan(self) -> Iterator[Marked]:
         reap()
+        now = time.monotonic()
+        if now - self._scanned_at > _PAUSE_S:
+            psutil.process_iter.cache_clear()  # it takes a pid for the process that it once saw with it
+        self._scanned_at = now
         known: dict[tuple[int, float], Marked | None] = {}
         for process in psutil.process_iter():
             try:
                 key = (process.pid, process.create_time())
                 marked = self._known[key] if key in self._known else self._read(process)
-                if marked and process.status() == psutil.STATUS_ZOMBIE:
-                    continue
+                if marked and (process.status() == psutil.STATUS_ZOMBIE or not process.is_running()):
+                    continue  # ... or a stranger has its pid by now, who is not to be signalled in its place
             except (psutil.Error, OSError):
                 continue  # it ended while we looked, or it belongs to someone else
             if time.time() - key[1] > _SETTLED_S:
@@ -251,10 +261,28 @@ def why(log: Sequence[str]) -> str:
 def rotate(path: Path, limit_bytes: int = 10_000_000) -> None:
     """Keep a log that another process appends to below `limit_bytes`: its past moves to `<name>.1`.
 
-    Copied and truncated, because the writer holds the file open. O_APPEND makes it go on at the start.
+    Copied and truncated, because the writer holds the file open. O_APPEND makes it go on at the start. On a full disk
+    its past is lost, which makes room.
     """
     if not path.exists() or path.stat().st_size < limit_bytes:
         return
     old = path.with_name(path.name + ".1")
-    old.write_bytes(path.read_bytes())
+    try:
+        old.write_bytes(path.read_bytes())
+    except OSError:
+        old.unlink(missing_ok=True)
     os.truncate(path, 0)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put `text` in the place of what the file says; who reads it sees all of the one or of the other.
+
+    Raises OSError that names the file, which that of a full disk does not.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(text)
+        fresh.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from noren.domain.errors import DriverError, SpecError
+from noren.machine import write_whole
 
 CONFIG = "noren.toml"
 _RUNTIME = "runtime"  # the file with the last choice
@@ -110,13 +111,16 @@ def load() -> Settings:
 
 def remember_runtime(settings: Settings) -> None:
     """Keep what `noren up --runtime` said once: the next `noren up` brings all back as it was."""
-    (settings.home / _RUNTIME).write_text(f"{settings.runtime}\n")
+    if settings.runtime != remembered_runtime(settings.home):
+        write_whole(settings.home / _RUNTIME, f"{settings.runtime}\n")
 
 
-def remembered_runtime(home: Path) -> str:
+def remembered_runtime(home: Path) -> Runtime:
     """What the control plane of this home, that runs or ran last, makes of a replica."""
-    file = home / _RUNTIME
-    return file.read_text().strip() if file.is_file() else Runtime.PROCESS
+    try:
+        return Runtime((home / _RUNTIME).read_text().strip())
+    except (OSError, ValueError):  # nothing was ever said, or a power cut left no word
+        return Runtime.PROCESS
 
 
 def find_home() -> Path:

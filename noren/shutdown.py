@@ -35,11 +35,15 @@ def stop_everything(settings: Settings, *, grace_s: float = 20.0) -> int:
     return found
 
 
-def end(machine: Machine, kind: str, *, grace_s: float = 20.0) -> None:
-    """SIGTERM, and SIGKILL for what is left after `grace_s`."""
+def end(machine: Machine, kind: str, *, leader: int | None = None, grace_s: float = 20.0) -> None:
+    """SIGTERM, and SIGKILL for what is left after `grace_s`; of those that `leader` led, where one is named."""
+
+    def left() -> set[str]:
+        return {p.name for p in machine.processes(kind) if leader in (None, p.leader)}
+
     for signum, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
         deadline = time.monotonic() + patience_s
-        for name in {p.name for p in machine.processes(kind)}:
-            machine.signal(kind, name, signum, all_of_it=signum is signal.SIGKILL)
-        while machine.processes(kind) and time.monotonic() < deadline:
+        for name in left():
+            machine.signal(kind, name, signum, all_of_it=signum is signal.SIGKILL, leader=leader)
+        while left() and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -1,17 +1,31 @@
 """Processes that are found again by their marks, and logs that others write."""
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from noren import machine
-from noren.machine import ENDINGS, Machine, Marked, free_port, listener, own_environment, rotate, tail, uninterrupted
+from noren.machine import (
+    ENDINGS,
+    Machine,
+    Marked,
+    free_port,
+    listener,
+    own_environment,
+    rotate,
+    tail,
+    uninterrupted,
+    write_whole,
+)
 
 PATH = {"PATH": os.environ["PATH"]}
 
@@ -140,6 +154,43 @@ def test_zombies_are_not_listed(here: Machine, tmp_path: Path) -> None:
     ours.wait()
 
 
+def remember_earlier(here: Machine, pid: int, seen: Marked | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if another process had had the pid when we looked last: pids come round."""
+    earlier = psutil.Process(pid)
+    vars(earlier).update(_ident=(pid, 1.0), _create_time=1.0)
+    monkeypatch.setattr(psutil, "_pmap", {pid: earlier})
+    here._known[(pid, 1.0)] = seen
+
+
+@pytest.mark.e2e
+def test_a_stranger_with_the_pid_of_a_replica_that_is_gone_is_not_taken_for_it(
+    here: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(here, "exec sleep 60")
+    (ours,) = here.processes()
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        gone = replace(ours, pid=stranger.pid, leader=stranger.pid, name="shop-2/0")
+        remember_earlier(here, stranger.pid, gone, monkeypatch)
+
+        assert here.signal("replica", "shop-2/0", signal.SIGKILL) == 0
+        assert pids(here.processes()) == {ours.pid}
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+@pytest.mark.e2e
+def test_a_replica_with_the_pid_of_a_stranger_that_is_gone_is_found_also_by_who_was_stopped_meanwhile(
+    here: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = start(here, "exec sleep 60")
+    remember_earlier(here, pid, None, monkeypatch)
+
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 6)
+
+    assert pids(here.processes()) == {pid}
+
+
 @pytest.mark.e2e
 def test_output_is_appended_to_the_log_also_after_its_rotation(here: Machine, tmp_path: Path) -> None:
     log = tmp_path / "logs/out.log"
@@ -221,6 +272,35 @@ def test_a_log_is_rotated_only_when_it_is_too_long_and_one_past_is_kept(tmp_path
     log.write_text("again")
     rotate(log, limit_bytes=5)
     assert (log.read_text(), past.read_text()) == ("", "again")
+
+
+def test_a_log_that_a_full_disk_has_no_room_for_twice_loses_its_past(tmp_path: Path) -> None:
+    class Full(type(tmp_path)):  # type: ignore[misc]
+        def write_bytes(self, content: bytes) -> int:
+            self.touch()
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    log = Full(tmp_path / "log")
+    log.write_text("long")
+    rotate(log, limit_bytes=1)
+    assert log.read_text() == ""
+    assert not (tmp_path / "log.1").exists()
+
+
+def test_a_file_is_written_whole_or_not_at_all_and_the_refusal_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "deep/er/file"
+    write_whole(path, "whole")
+
+    def cut_off(self: Path, _text: str) -> int:
+        self.write_bytes(b"ha")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", cut_off)
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+        write_whole(path, "another")
+    assert path.read_text() == "whole"
 
 
 def test_this_very_process_is_seen_only_when_it_is_marked(tmp_path: Path) -> None:

@@ -52,6 +52,28 @@ def test_replicas_are_processes_until_something_else_is_said_once(home: Path, mo
 
     (home / "noren.toml").write_text('runtime = "process"\n')
     assert settings.load().runtime is settings.Runtime.PROCESS
+    settings.remember_runtime(settings.load())
+    assert settings.remembered_runtime(home) == "process"
+
+
+@pytest.mark.parametrize("left", [b"", b"contai", b"\xff\0"])
+def test_a_last_choice_that_cannot_be_read_is_as_good_as_none(home: Path, left: bytes) -> None:
+    (home / "runtime").write_bytes(left)
+    assert settings.load().runtime is settings.Runtime.PROCESS
+
+
+def test_the_last_choice_is_written_whole_and_only_when_it_is_another(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOREN_RUNTIME", "container")
+    settings.remember_runtime(settings.load())
+
+    (home / ".runtime.new").mkdir()  # nothing can be written from now on
+    settings.remember_runtime(settings.load())
+    monkeypatch.setenv("NOREN_RUNTIME", "process")
+    with pytest.raises(OSError, match="runtime"):
+        settings.remember_runtime(settings.load())
+    assert settings.remembered_runtime(home) == "container"
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def _start(chosen: Settings, *, foreground: bool) -> None:
     env = own_environment() | {"NOREN_HOME": str(chosen.home), "NOREN_RUNTIME": chosen.runtime}
     if foreground:
         machine.become(argv, kind="server", name="server", env=env)
-    outlived = machine.processes()  # a data plane that serves without its control plane
+    outlived = machine.processes()  # a data plane that serves without its control plane, or with another one
+    pid = None
     try:
         with uninterrupted():
             pid = machine.start(argv, kind="server", name="server", log=log, env=env)
@@ -98,10 +99,10 @@ def _start(chosen: Settings, *, foreground: bool) -> None:
         _wait_for_front_door(chosen)
         _wait_for_live(chosen)
     except KeyboardInterrupt:
-        if outlived:
-            end(machine, "server")
-        else:
+        if not outlived:
             stop_everything(chosen)
+        elif pid is not None:
+            end(machine, "server", leader=pid)
         raise
 
 

@@ -8,7 +8,7 @@ _FOLLOWS = 0.1  # of the time that passes
 
 
 class SteadyClock:
-    """The time of day, which neither jumps nor goes back.
+    """The time of day, which neither jumps nor goes back by itself.
 
     wall     the machine's clock, which may do both; it is taken as it is only when this one is made
     seconds  that only rise, `time.monotonic`
@@ -33,6 +33,12 @@ class SteadyClock:
         with self._lock:
             self._advance()
             self._time = max(self._time, known)
+
+    def not_after(self, known: datetime) -> None:
+        """Go back to `known`, if it is earlier: for who dates for another, whose clock is not as far."""
+        with self._lock:
+            self._advance()
+            self._time = min(self._time, known)
 
     def _advance(self) -> None:
         at = self._seconds()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -103,10 +103,13 @@ class Leadership:
         except DriverError:
             self._seen = None
             raise
-        if found != self._seen:
+        before = self._seen
+        if found != before:
             self._seen, self._seen_at = found, self._clock()
-        # What this control plane dates, be it a command, must not seem long past to the one that leads.
+        # What this control plane dates, be it a command, must not seem long past to the one that leads, nor to come.
         self._now.not_before(found.at)
+        if before and before.beat != found.beat and found.holder != self.holder:  # another lives
+            self._now.not_after(found.at + timedelta(seconds=max(found.seconds, before.seconds)))
         return found
 
     def _epoch_now(self, found: Lease) -> int | None:

@@ -1,17 +1,18 @@
 """When to tick: at a steady pace, at once when something was asked for, and faster while a rollout moves."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import structlog
 
 from noren.control.ports import Store
 from noren.control.reconcile import Drivers, describe, reconcile
-from noren.control.world import World, look
+from noren.control.world import World, look, without_strays
 from noren.domain.actions import Action, Wait
 from noren.domain.commands import Deployment
-from noren.domain.errors import DriverError, NorenError, Stale
+from noren.domain.errors import DriverError, DriverUnavailable, NorenError, Stale
 
 _BUSY_S, _IDLE_S = 0.5, 2.0  # between two looks, with and without a rollout under way
 _NEXT_S = 0.05  # after a step was taken, the next one is probably due
@@ -46,7 +47,7 @@ class Loop:
 
     def look(self) -> World:
         """What is there now, for those who ask for the status. Raises what the drivers raise."""
-        with self._hands:
+        with self._hands, _explained():
             return look(self._drivers.runtime, self._drivers.front_door, self._now())
 
     def trouble(self, deployment: str) -> str | None:
@@ -56,7 +57,8 @@ class Loop:
     def tick(self) -> float:
         """Take the next step of every deployment; return the seconds until the next tick is due."""
         with self._hands:
-            deployments, world = self._store.deployments(), self.look()
+            deployments = self._store.deployments()
+            world = without_strays(self.look(), deployments)
             actions = [self._step(deployment, world) for deployment in deployments]
         if any(action is not None and not isinstance(action, Wait) for action in actions):
             return _NEXT_S
@@ -66,7 +68,8 @@ class Loop:
         """One deployment's trouble is not another's."""
         name = deployment.name
         try:
-            action = reconcile(deployment, world, self._store, self._drivers)
+            with _explained():
+                action = reconcile(deployment, world, self._store, self._drivers)
         except Stale:
             self.wake()
             return None
@@ -84,7 +87,8 @@ class Loop:
 
     def _tick_safely(self) -> float:
         try:
-            pause = self.tick()
+            with _explained():
+                pause = self.tick()
         except DriverError as error:
             self._complain("", str(error))
             return _BUSY_S
@@ -99,3 +103,16 @@ class Loop:
         if self._said.get(about) != message:
             log.warning("driver", deployment=about or None, problem=message)
         self._said[about] = message
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What the machine refuses a driver, mostly for want of space, is told to a person like any other trouble."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise DriverUnavailable(
+            f"the machine refuses it: {where}{error.strerror or error}",
+            fix="mend that, for example by making room on the disk; it goes on by itself",
+        ) from error

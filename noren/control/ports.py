@@ -1,5 +1,7 @@
 """What the control plane asks of the world. Drivers implement these; each has one contract suite."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -42,11 +44,20 @@ class Replica:
     detail: str = ""  # for WAITING and BROKEN: why it ended, with its last log lines
     memory_bytes: int = 0  # resident, of all its processes
     sick: str = ""  # why another should take its place; "": no reason
+    made_of: str = ""  # `made_of` the revision that it was started for; "" where that was not taken down
 
     @property
     def identity(self) -> str:
         """What tells it from the one that was there before it was started again. No clock: that may be set."""
         return f"{self.index}: pid {self.pid}, {self.restarts} restarts"
+
+
+def made_of(revision: Revision) -> str:
+    """What a replica of it is, in 16 letters. Of named fields: a new one must not turn all that runs into strays."""
+    limits = revision.resources
+    cpu = None if limits.cpu is None else float(limits.cpu)
+    parts = [revision.bento, revision.server, revision.workers, cpu, limits.memory_bytes, sorted(revision.env.items())]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 class Runtime(Protocol):
@@ -56,7 +67,10 @@ class Runtime(Protocol):
     """
 
     def start(self, revision: Revision) -> None:
-        """Ask for `revision.replicas` copies; return without waiting for health."""
+        """Ask for `revision.replicas` copies; return without waiting for health.
+
+        A copy of that name that is made of something else is asked to end, and another comes when it is gone.
+        """
         ...
 
     def stop(self, revision: str, *, grace: timedelta) -> None:
@@ -104,7 +118,8 @@ class DoorView:
     healthy: Mapping[str, int] = field(default_factory=dict)  # Revision.name -> addresses that answer /readyz
     in_flight: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, Counts] = field(default_factory=dict)
-    sick: frozenset[str] = frozenset()  # addresses that were ejected for their answers again and again, and are now
+    # Addresses that were ejected for their answers again and again, and are now; of those there for a minute or more.
+    sick: frozenset[str] = frozenset()
 
 
 class FrontDoor(Protocol):
@@ -189,11 +204,11 @@ class Store(Protocol):
     """Keeps what observation cannot tell."""
 
     def deployments(self) -> Sequence[Deployment]:
-        """All of them, by name."""
+        """All of them that can be read, by name: one that a newer Noren wrote stops none of the others."""
         ...
 
     def load(self, name: str) -> Deployment:
-        """Raise NotFound if there is none."""
+        """Raise NotFound if there is none, DriverError if it cannot be read."""
         ...
 
     def save(
@@ -226,7 +241,11 @@ class Store(Protocol):
 
 
 class History(Protocol):
-    """What a store remembers of the past. All but `history` raise NotFound for an unknown deployment."""
+    """What a store remembers of the past. What takes a name, but for `history`, raises NotFound if it is unknown."""
+
+    def names(self) -> Sequence[str]:
+        """Of every deployment, also of those that cannot be read."""
+        ...
 
     def revisions(self, name: str) -> Sequence[Revision]:
         """Oldest first."""

@@ -1,13 +1,11 @@
 """Which replicas others should take the place of, and why. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
 
 from noren.control.ports import Replica, ReplicaState
 from noren.control.world import World
 
 _EJECTED = "the front door ejected it again and again"
-_SETTLED = timedelta(seconds=60)  # who was started just now is not started again because of what it answers
 
 
 def to_replace(world: World, deployment: str) -> Iterator[tuple[Replica, str]]:
@@ -27,10 +25,7 @@ def to_replace(world: World, deployment: str) -> Iterator[tuple[Replica, str]]:
 
 
 def _why(replica: Replica, world: World) -> str:
-    if replica.sick or replica.address not in world.door.sick:
-        return replica.sick
-    young = replica.started_at is not None and world.now < replica.started_at + _SETTLED
-    return "" if young else _EJECTED
+    return replica.sick or (_EJECTED if replica.address in world.door.sick else "")
 
 
 def _by_revision(replicas: Sequence[Replica]) -> Mapping[str, Sequence[Replica]]:

@@ -106,7 +106,7 @@ class Sweeper:
         bentos   those of the BentoML store too, that only old revisions of this home used
         dry_run  remove nothing
         by       who asked for it; None: it was time
-        Raises DriverUnavailable while it cannot be told what is in use.
+        Raises DriverUnavailable while it cannot be told what is in use, DriverError when a deployment cannot be read.
         """
         with self._one_at_a_time:
             due = [one for one in self._expired() if bentos or one.kind is not LeftoverKind.BENTO]
@@ -118,6 +118,8 @@ class Sweeper:
     def _expired(self) -> list[Leftover]:
         # What is made after this look is too young to go.
         deployments, world = self._store.deployments(), self._look()
+        for name in set(self._store.names()) - {d.name for d in deployments}:
+            self._store.load(name)  # who cannot be read may need anything, and the reason is told
         revisions = {d.name: self._revisions(d.name) for d in deployments}
         needed = needs(deployments, revisions, {r.revision for r in world.replicas}, self._policy)
         found = self._attic.find([r for made in revisions.values() for r in made])

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
-from noren.control.ports import RUNNING_STATES, DoorView, FrontDoor, Replica, ReplicaState, Runtime, Table
+from noren.control.ports import RUNNING_STATES, DoorView, FrontDoor, Replica, ReplicaState, Runtime, Table, made_of
 from noren.domain.capacity import Room
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision
@@ -79,6 +79,21 @@ class World:
 def look(runtime: Runtime, front_door: FrontDoor, now: datetime) -> World:
     """Ask both drivers. Raises what they raise."""
     return World(now=now, replicas=runtime.replicas(), door=front_door.look(), spare_bytes=runtime.spare_bytes())
+
+
+def without_strays(world: World, deployments: Sequence[Deployment]) -> World:
+    """The same, but who has the name of a revision and is made of something else counts as one that stops.
+
+    It is of a history that was lost with its database: numbers begin again there, and what runs goes on.
+    """
+    made = {r.name: made_of(r) for deployment in deployments for r in _of_interest(deployment)}
+
+    def strays(replica: Replica) -> bool:
+        runs = replica.made_of and replica.state in RUNNING_STATES
+        return bool(runs) and made.get(replica.revision, replica.made_of) != replica.made_of
+
+    stopping = ReplicaState.STOPPING
+    return replace(world, replicas=[replace(r, state=stopping) if strays(r) else r for r in world.replicas])
 
 
 def _sums(replicas: Sequence[Replica]) -> Mapping[str, int]:

@@ -274,7 +274,7 @@ class EnvoyFrontDoor:
         lds = f"lds-{self._made}.json"
         with self._files.written_by(self._files.epoch):  # what is there, once more: that is no step of a leader
             bootstrap = self._files.write_static(f"bootstrap-{self._made}.json", lds, *self._static(lds))
-            self._files.put(self._files.tables)
+            self._files.put(self._files.tables_now)
         self._access_log.parent.mkdir(parents=True, exist_ok=True)
         base = base_id(self._machine.home, self._address)
         env = {_ADDRESS: self._address, _ADMIN: str(self._admin_port), _MADE: self._made, _GENERATION: str(generation)}

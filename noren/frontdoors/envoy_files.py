@@ -1,7 +1,7 @@
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from noren.control.ports import Table
@@ -9,6 +9,9 @@ from noren.domain.deployment import Route
 from noren.frontdoors import envoy_config as config
 from noren.frontdoors import fence
 from noren.frontdoors.envoy_routes import routes
+from noren.machine import write_whole
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # where Linux says which of the machine's lives this is
 
 
 class EnvoyFiles:
@@ -51,6 +54,14 @@ class EnvoyFiles:
             self._tables = {name: _table(name, row) for name, row in self._read("tables.json").items()}
         return self._tables
 
+    @property
+    def tables_now(self) -> dict[str, Table]:
+        """The same without the backends of before a reboot: whoever has their ports by now is none of ours."""
+        if self._read("boot.json").get("id", _boot()) == _boot():
+            return self.tables
+        gone: tuple[str, ...] = ()
+        return {name: replace(t, backends=dict.fromkeys(t.backends, gone)) for name, t in self.tables.items()}
+
     def holds(self, table: Table, epoch: int) -> bool:
         """Whether we put this very table last, whole; a list of addresses equals a tuple of them."""
         if epoch != self._epoch or not self._whole:
@@ -83,6 +94,7 @@ class EnvoyFiles:
         self._write("tables.json", {name: _row(table) for name, table in sorted(tables.items())})
         self._write_clusters({**self._known_clusters(), **config.clusters(tables.values())})
         self._write("rds.json", routes(tables.values()))
+        self._write("boot.json", {"id": _boot()})
         self._whole = True
 
     def sweep(self, routes_version: str) -> None:
@@ -117,12 +129,13 @@ class EnvoyFiles:
         text = json.dumps(content, indent=1, sort_keys=True)
         if self._written.get(name) == text and path.exists():
             return path
-        self.folder.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{name}.new")
-        fresh.write_text(text)
-        os.replace(fresh, path)  # noqa: PTH105  named for what matters: it is atomic
+        write_whole(path, text)
         self._written[name] = text
         return path
+
+
+def _boot() -> str:
+    return _BOOT.read_text().strip() if _BOOT.exists() else ""
 
 
 def _row(table: Table) -> config.Json:

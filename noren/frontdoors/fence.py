@@ -1,7 +1,6 @@
 """What keeps a control plane that leads no more from writing to the front door: the highest epoch that ever wrote."""
 
 import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from noren.domain.errors import DriverUnavailable
+from noren.machine import write_whole
 
 _PATIENCE_S = 1.0  # whoever has the files writes for milliseconds
 
@@ -39,9 +39,7 @@ def held(folder: Path, epoch: int) -> Iterator[None]:
         highest = highest_epoch(folder)
         refuse_stale(epoch, highest)
         if epoch > highest:
-            fresh = folder / ".epoch.new"
-            fresh.write_text(f"{epoch}\n")
-            os.replace(fresh, folder / "epoch")  # noqa: PTH105  named for what matters: it is atomic
+            write_whole(folder / "epoch", f"{epoch}\n")
         yield
 
 

@@ -3,6 +3,7 @@
 They outlive the control plane, and are found again by their labels alone.
 """
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -15,13 +16,13 @@ from pathlib import Path
 
 import psutil
 
-from noren.control.ports import Replica, ReplicaState
+from noren.control.ports import Replica, ReplicaState, made_of
 from noren.domain.deployment import Resources, Revision, Server
 from noren.domain.errors import DriverError, NotFound, SpecError
 from noren.machine import Machine, Marked, free_port, rotate, tail
 from noren.runtimes.container_launch import Launch
-from noren.runtimes.engine import INDEX, OF, PORT, REVISION, Container, Engine
-from noren.runtimes.leaving import Leaving
+from noren.runtimes.engine import INDEX, MADE, OF, PORT, REVISION, Container, Engine
+from noren.runtimes.leaving import GRACE, Ending, Leaving, is_stray
 from noren.runtimes.passed_on import BENTO, ENGINE_PREFIXES, passed_on
 from noren.runtimes.probes import HUNG, HUNG_S, Probes
 from noren.runtimes.record import Record, Records
@@ -55,33 +56,34 @@ class ContainerRuntime:
         self._lock = threading.RLock()
         self._probes = Probes()
         self._leaving = Leaving()  # by the container's id
-        self._stopping: dict[str, float] = {}  # revision -> when it was first asked to end
-        self._asked: set[str] = set()  # containers that were sent SIGTERM
+        self._ending = Ending()  # by the container's id, or the pid of who starts one
 
     def start(self, revision: Revision) -> None:
         """See Runtime."""
         with self._lock:
-            self._stopping.pop(revision.name, None)
             launching, containers = self._look()
             alive = {*launching, *(c.name for c in containers)}
             for index in range(revision.replicas):
                 if f"{revision.name}/{index}" not in alive:
                     self._launch(revision, index)
+            for stray in (c for c in containers if c.revision == revision.name and is_stray(c.made_of, revision)):
+                if due := self._ending.due(stray.id, GRACE):
+                    self.engine.signal(due, [stray.id])
 
     def stop(self, revision: str, *, grace: timedelta) -> None:
         """See Runtime."""
         with self._lock:
             self.records.forget(revision)
-            asked = revision in self._stopping
-            since = self._stopping.setdefault(revision, time.monotonic())
-            overdue = time.monotonic() - since >= grace.total_seconds()
             launching, containers = self._look()
-            self._end([c for c in containers if c.revision == revision], overdue=overdue)
+            for container in containers:
+                if container.revision == revision and (due := self._ending.due(container.id, grace)):
+                    self.engine.signal(due, [container.id])
             for process in self._launchers(revision):
-                if overdue:
-                    self.machine.signal(KIND, process.name, signal.SIGKILL, all_of_it=True)
-                elif not asked or process.name not in launching:  # as for processes: once, but for children left
-                    self.machine.signal(KIND, process.name, signal.SIGTERM)
+                due = self._ending.due(str(process.leader), grace)
+                if due is None and process.name not in launching:  # as for processes: once, but for children left
+                    due = signal.SIGTERM
+                if due:
+                    self.machine.signal(KIND, process.name, due, all_of_it=due is signal.SIGKILL)
 
     def replace(self, replica: Replica, reason: str) -> None:
         """See Runtime."""
@@ -99,16 +101,12 @@ class ContainerRuntime:
         """See Runtime."""
         with self._lock:
             launching, containers = self._look()
-            states = self._probes.look({c.id: c.address for c in containers})
-            hung = self._probes.hung(HUNG_S)
             wanted = self.records.wanted()
+            running = {c.id: (c.name, c.address) for c in containers}
+            states = self._probes.states(running, self.records, wanted, self._leaving)
+            hung = self._probes.hung(HUNG_S)
             replicas = [
-                _running(
-                    c,
-                    states[c.id] if c.name in wanted and c.id not in self._leaving else ReplicaState.STOPPING,
-                    wanted.get(c.name),
-                    HUNG if c.id in hung else self._leaving.why(c.id),
-                )
+                _running(c, states[c.id], wanted.get(c.name), HUNG if c.id in hung else self._leaving.why(c.id))
                 for c in containers
             ]
             there = {c.name for c in containers}
@@ -193,12 +191,13 @@ class ContainerRuntime:
     def _look(self) -> tuple[dict[str, Marked], list[Container]]:
         """Who starts a container now, and what runs. The last words of what has ended are kept; it is removed."""
         # In this order: who is no launcher any more is a container already.
-        launching = {p.name: p for p in self.machine.processes(KIND) if p.leads}
+        launchers = self.machine.processes(KIND)
+        launching = {p.name: p for p in launchers if p.leads}
         found = self.engine.containers()
         for container in found:
             if not container.runs and not container.leaving and container.name not in launching:
                 self._bury(container)
-        self._asked &= {c.id for c in found}
+        self._ending.keep({c.id for c in found} | {str(p.leader) for p in launchers})
         self._leaving.keep({c.id for c in found})
         return launching, [c for c in found if c.runs]
 
@@ -207,13 +206,6 @@ class ContainerRuntime:
         _append(self.records.log(container.name), [*words, *last_word(container, words)])
         self.engine.remove(container.id)
 
-    def _end(self, containers: Sequence[Container], *, overdue: bool) -> None:
-        if overdue:
-            return self.engine.signal(signal.SIGKILL, [c.id for c in containers])
-        new = [c.id for c in containers if c.id not in self._asked]
-        self._asked.update(new)
-        return self.engine.signal(signal.SIGTERM, new)
-
     def _launchers(self, revision: str) -> list[Marked]:
         found = {p.name: p for p in self.machine.processes(KIND) if p.env.get("NOREN_REVISION") == revision}
         return list(found.values())
@@ -221,7 +213,7 @@ class ContainerRuntime:
 
 def run_argv(engine: Engine, revision: Revision, index: int, *, port: int, image: str, env_file: Path) -> list[str]:
     """The command that starts the container: published on loopback only, and allowed next to nothing."""
-    labels = {OF: engine.home, REVISION: revision.name, INDEX: str(index), PORT: str(port)}
+    labels = {OF: engine.home, REVISION: revision.name, INDEX: str(index), PORT: str(port), MADE: made_of(revision)}
     return [
         *(engine.program, "run", "--detach", "--pull", "never"),
         *("--name", container_name(engine.home, revision.name, index)),
@@ -288,6 +280,7 @@ def _running(container: Container, state: ReplicaState, record: Record | None, s
         restarts=record.restarts if record else 0,
         memory_bytes=_memory(container),
         sick=sick,
+        made_of=container.made_of,
     )
 
 
@@ -314,9 +307,11 @@ def _memory(container: Container) -> int:
 
 
 def _append(log: Path, lines: Sequence[str]) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as out:
-        out.writelines(f"{line}\n" for line in lines)
+    """On a full disk they are lost: nobody else's replicas wait for that."""
+    with contextlib.suppress(OSError):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as out:
+            out.writelines(f"{line}\n" for line in lines)
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from noren.domain.errors import DriverError, DriverUnavailable
 from noren.runtimes.passed_on import ENGINE_PREFIXES, passed_on
 
 OF, REVISION, INDEX, PORT = "noren.of", "noren.revision", "noren.index", "noren.port"  # labels
+MADE = "noren.made-of"
 PROGRAMS = ("docker", "podman")
 _RUNS = frozenset({"running", "paused", "stopping"})
 _WITHIN_S = 30.0  # podman keeps everyone waiting while it commits a large image
@@ -35,6 +36,7 @@ class Container:
     memory_limit: int  # bytes; 0: none
     exit_code: int
     out_of_memory: bool  # as far as the engine noticed: podman often does not
+    made_of: str = ""  # see Replica
 
     @property
     def name(self) -> str:
@@ -140,6 +142,7 @@ def _container(one: dict[str, Any]) -> Container:
         memory_limit=int(one["HostConfig"].get("Memory") or 0),
         exit_code=int(state["ExitCode"]),
         out_of_memory=bool(state.get("OOMKilled")),
+        made_of=labels.get(MADE, ""),
     )
 
 

@@ -56,14 +56,13 @@ def discard(folder: Path) -> None:
 
 
 def lock_hash(requirements: bytes, version: str, wheels: Sequence[str] = ()) -> str:
-    """Name an environment after all that decides what is in it, this machine's platform included."""
-    parts = [
-        requirements,
-        version.encode(),
-        platform.platform(terse=True).encode(),
-        platform.machine().encode(),
-    ]
-    return hashlib.sha256(b"\0".join([*parts, *(name.encode() for name in wheels)])).hexdigest()[:16]
+    """Name an environment after all that decides what is in it, also of this machine.
+
+    Not after its kernel, which no wheel depends on: after a reboot into another one nothing has to be installed.
+    """
+    machine = (sys.platform, platform.machine(), *platform.libc_ver())
+    words = [version, *machine, *wheels]
+    return hashlib.sha256(b"\0".join([requirements, *(word.encode() for word in words)])).hexdigest()[:16]
 
 
 def python_version(bento: Path) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
-from noren.control.ports import Leftover, Replica, ReplicaState
+from noren.control.ports import Leftover, Replica, ReplicaState, made_of
 from noren.domain.deployment import Revision
 from noren.domain.errors import NotFound
 
@@ -15,6 +15,7 @@ class MemoryRuntime:
     def __init__(self) -> None:
         self.wanted: dict[str, int] = {}
         self.ever: set[str] = set()
+        self.made: dict[str, str] = {}  # of what the copies of each revision are
         self.sick: set[str] = set()  # runs, but does not answer
         self.broken: dict[str, str] = {}  # keeps crashing, and why
         self.spare: int | None = None
@@ -23,8 +24,12 @@ class MemoryRuntime:
 
     def start(self, revision: Revision) -> None:
         """See Runtime."""
-        self.wanted[revision.name] = revision.replicas
+        made = made_of(revision)
+        if revision.name in self.wanted and self.made.get(revision.name, made) != made:
+            return self.stop(revision.name, grace=timedelta(0))
+        self.wanted[revision.name], self.made[revision.name] = revision.replicas, made
         self.ever.add(revision.name)
+        return None
 
     def stop(self, revision: str, *, grace: timedelta) -> None:  # noqa: ARG002
         """See Runtime."""
@@ -48,6 +53,7 @@ class MemoryRuntime:
                 address=f"{name}-{index}:3000",
                 restarts=self._restarts[f"{name}/{index}"],
                 detail=self.broken.get(name, ""),
+                made_of=self.made.get(name, ""),
             )
             for name, count in self.wanted.items()
             for index in range(count)

@@ -9,6 +9,8 @@ from enum import Enum, auto
 import httpx
 
 from noren.control.ports import ReplicaState
+from noren.runtimes.leaving import Leaving
+from noren.runtimes.record import Record, Records
 
 _UNREADY_AFTER = 3  # failed probes in a row: one slow answer on a busy machine is no illness
 # As long as Kubernetes waits by default, three probes ten seconds apart: a long computation may hold up a whole server.
@@ -42,6 +44,22 @@ class Probes:
         self._silent = {key: since for key, since in self._silent.items() if key in addresses}
         answers = zip(addresses, self._threads.map(self._answer, addresses, addresses.values()), strict=True)
         return {key: self._state(key, answer) for key, answer in answers}
+
+    def states(
+        self, running: Mapping[str, tuple[str, str]], records: Records, wanted: Mapping[str, Record], leaving: Leaving
+    ) -> dict[str, ReplicaState]:
+        """How those that run are, by key. Who is ready is taken down: the next control plane may find it hanging.
+
+        running  the name of the replica and its "host:port", by the same keys as for `look`
+        """
+        served = {key for key, (name, _) in running.items() if name in wanted and wanted[name].was_ready}
+        found = self.look({key: address for key, (_, address) in running.items()}, served)
+        for key, (name, _) in running.items():
+            if name not in wanted or key in leaving:
+                found[key] = ReplicaState.STOPPING
+            elif found[key] is ReplicaState.READY:
+                records.note_ready(name, wanted[name])
+        return found
 
     def hung(self, for_s: float) -> set[str]:
         """The keys, of those that were ready once, that have listened and said nothing for so long."""

@@ -3,18 +3,17 @@
 import signal
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import psutil
 
-from noren.control.ports import Replica, ReplicaState
+from noren.control.ports import Replica, ReplicaState, made_of
 from noren.domain.deployment import Revision
 from noren.domain.errors import DriverError, NotFound
 from noren.machine import Machine, Marked, free_port, rotate, tail
-from noren.runtimes.leaving import Leaving
+from noren.runtimes.leaving import GRACE, MADE_OF, Ending, Leaving, is_stray
 from noren.runtimes.passed_on import for_a_bento
 from noren.runtimes.probes import HUNG, HUNG_S, Probes
 from noren.runtimes.record import Record, Records
@@ -31,31 +30,32 @@ class ProcessRuntime:
         self._lock = threading.RLock()
         self._probes = Probes()
         self._leaving = Leaving()  # by pid
-        self._stopping: dict[str, float] = {}  # revision -> when it was first asked to end
+        self._ending = Ending()  # by the leader's pid
 
     def start(self, revision: Revision) -> None:
         """See Runtime."""
         with self._lock:
-            self._stopping.pop(revision.name, None)
-            alive = {p.env.get("NOREN_INDEX") for p in self._leaders(revision.name)}
+            leaders = self._leaders(revision.name)
+            alive = {p.env.get("NOREN_INDEX") for p in leaders}
             for index in range(revision.replicas):
                 if str(index) not in alive:
                     self._launch(revision, index)
+            for stray in (p for p in leaders if is_stray(p.env.get(MADE_OF), revision)):
+                if due := self._ending.due(str(stray.pid), GRACE):
+                    self.machine.signal(KIND, stray.name, due, all_of_it=due is signal.SIGKILL, leader=stray.pid)
 
     def stop(self, revision: str, *, grace: timedelta) -> None:
         """See Runtime."""
         with self._lock:
             self.records.forget(revision)
-            asked = revision in self._stopping
-            since = self._stopping.setdefault(revision, time.monotonic())
-            overdue = time.monotonic() - since >= grace.total_seconds()
             processes = self._processes(revision)
-            led = {p.name for p in processes if p.leads}
-            for name in {p.name for p in processes}:
-                if overdue:
-                    self.machine.signal(KIND, name, signal.SIGKILL, all_of_it=True)
-                elif not asked or name not in led:  # once is enough, but for children left behind
-                    self.machine.signal(KIND, name, signal.SIGTERM)
+            led = {p.leader for p in processes if p.leads}
+            for leader, name in {(p.leader, p.name) for p in processes}:
+                due = self._ending.due(str(leader), grace)
+                if due is None and leader not in led:
+                    due = signal.SIGTERM  # once is enough, but for children left behind
+                if due:
+                    self.machine.signal(KIND, name, due, all_of_it=due is signal.SIGKILL, leader=leader)
 
     def replace(self, replica: Replica, reason: str) -> None:
         """See Runtime."""
@@ -112,6 +112,7 @@ class ProcessRuntime:
         argv = [sys.executable, "-m", "noren.runtimes.launch"]
         arguments = [folder, revision.bento, self.home / "envs", port, revision.workers, revision.server]
         marks = {"NOREN_REVISION": revision.name, "NOREN_INDEX": str(index), "NOREN_PORT": str(port)}
+        marks[MADE_OF] = made_of(revision)
         marks["NOREN_MEMORY"] = str(revision.resources.memory_bytes or "")
         env = for_a_bento() | {"BENTOML_HOME": str(self.bentoml_home)} | dict(revision.env) | marks
         try:
@@ -123,17 +124,11 @@ class ProcessRuntime:
 
     def _states(self, leaders: Mapping[str, Marked], wanted: Mapping[str, Record]) -> dict[str, ReplicaState]:
         """How those that run are, by name."""
-        keys = {name: str(p.pid) for name, p in leaders.items()}
-        self._leaving.keep(set(keys.values()))
-        served = {key for name, key in keys.items() if name in wanted and wanted[name].was_ready}
-        found = self._probes.look({keys[name]: _address(p) for name, p in leaders.items()}, served)
-        states: dict[str, ReplicaState] = {}
-        for name, key in keys.items():
-            ends = name not in wanted or key in self._leaving
-            states[name] = ReplicaState.STOPPING if ends else found[key]
-            if states[name] is ReplicaState.READY:
-                self.records.note_ready(name, wanted[name])
-        return states
+        keys = {str(p.pid): name for name, p in leaders.items()}
+        self._leaving.keep(keys.keys())
+        running = {key: (name, _address(leaders[name])) for key, name in keys.items()}
+        states = self._probes.states(running, self.records, wanted, self._leaving)
+        return {keys[key]: state for key, state in states.items()}
 
     def _sick(
         self,
@@ -158,7 +153,9 @@ class ProcessRuntime:
         return [p for p in self._processes(revision) if p.leads]
 
     def _processes(self, revision: str) -> list[Marked]:
-        return [p for p in self.machine.processes(KIND) if p.env.get("NOREN_REVISION") == revision]
+        found = self.machine.processes(KIND)
+        self._ending.keep({str(p.leader) for p in found})
+        return [p for p in found if p.env.get("NOREN_REVISION") == revision]
 
 
 def _running(
@@ -174,6 +171,7 @@ def _running(
         restarts=record.restarts if record else 0,
         memory_bytes=memory.get(process.name, 0),
         sick=sick,
+        made_of=process.env.get(MADE_OF, ""),
     )
 
 

@@ -9,11 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from noren.control.ports import Replica, ReplicaState
-from noren.machine import tail, why
+from noren.machine import tail, why, write_whole
 
 _STEADY = timedelta(seconds=60)  # who ran this long before it ended starts with a clean record
 _BROKEN_AFTER = 3  # this many short lives in a row are a crash loop
 _BACKOFF_MAX_S = 60.0
+_KEPT = 9  # short lives in a row: by then the pause is the longest, and who crashes for days fills no disk
 
 
 @dataclass(kw_only=True)
@@ -37,9 +38,13 @@ class Record:
         """Whether its present life was ever ready, also if an earlier control plane saw it."""
         return 0 < self.served == self.launches
 
-    def due_at(self) -> float:
-        """When the next launch may be: 0.5, 1, 2, 4 ... 60 s after the last end."""
-        return self.exited_at + min(0.25 * 2 ** len(self.exits), _BACKOFF_MAX_S) if self.exits else 0.0
+    def due(self, now: float) -> bool:
+        """Whether the next launch may be: 0.5, 1, 2, 4 ... 60 s after the last end.
+
+        An end that lies in the future was dated by a clock that has been set back since; nobody waits for that.
+        """
+        pause = min(0.25 * 2 ** len(self.exits), _BACKOFF_MAX_S) if self.exits else 0.0
+        return not self.exited_at <= now < self.exited_at + pause
 
 
 class Records:
@@ -50,6 +55,7 @@ class Records:
 
     def __init__(self, home: Path) -> None:
         self.folder, self._logs = home / "replicas", home / "logs"
+        self._unwritten: dict[str, Record] = {}  # what a full disk did not take
 
     def wanted(self) -> dict[str, Record]:
         """Every replica that was started and not stopped, by name."""
@@ -57,10 +63,13 @@ class Records:
         return {name: record for name in sorted(names) if (record := self._read(name))}
 
     def begin(self, name: str) -> bool:
-        """Take down a launch that comes now; False while it has to wait because the last one ended too soon."""
+        """Take down a launch that comes now; False while it has to wait because the last one ended too soon.
+
+        Raises OSError when it cannot be taken down that a replica is wanted which never was before.
+        """
         record = self._read(name) or Record()
         self._note_end(name, record)
-        if time.time() < record.due_at():
+        if not record.due(time.time()):
             return False
         record.launches, record.launched_at = record.launches + 1, time.time()
         self._write(name, record)
@@ -80,11 +89,10 @@ class Records:
         )
 
     def note_ready(self, name: str, record: Record) -> None:
-        """Take down that its present life is ready, once. On a full disk not: it is only missed after a restart."""
+        """Take down that its present life is ready, once."""
         if record.launches and not record.was_ready:
             record.served = record.launches
-            with contextlib.suppress(OSError):
-                self._write(name, record)
+            self._write(name, record)
 
     def say(self, name: str, text: str) -> None:
         """Write a line of ours into the replica's log: why it is ended, where it cannot say so itself."""
@@ -93,6 +101,7 @@ class Records:
 
     def forget(self, revision: str) -> None:
         """It is not wanted any more."""
+        self._unwritten = {name: r for name, r in self._unwritten.items() if name.split("/")[0] != revision}
         shutil.rmtree(self.folder / revision, ignore_errors=True)
 
     def log(self, name: str) -> Path:
@@ -108,24 +117,31 @@ class Records:
         if record.counted >= record.launches:
             return
         lived = timedelta(seconds=time.time() - record.launched_at)
-        record.exits = [*([] if lived > _STEADY else record.exits), why(tail(self.log(name), 30))]
+        record.exits = [*([] if lived > _STEADY else record.exits), why(tail(self.log(name), 30))][-_KEPT:]
         record.exited_at, record.counted = time.time(), record.launches
         self._write(name, record)
 
     def _read(self, name: str) -> Record | None:
         try:
-            return Record(**json.loads((self.folder / f"{name}.json").read_text()))
+            record = Record(**json.loads((self.folder / f"{name}.json").read_text()))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):  # cut off by a power cut: that it is wanted is all that is known
-            return Record()
+            record = Record()
+        kept = self._unwritten.get(name)
+        return kept if kept and kept.launches >= record.launches else record  # another control plane may write too
 
     def _write(self, name: str, record: Record) -> None:
+        """On a full disk it is only kept in mind: a replica that died is started again all the same."""
         path = self.folder / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".tmp")
-        fresh.write_text(json.dumps(asdict(record)))
-        fresh.replace(path)
+        try:
+            write_whole(path, json.dumps(asdict(record)))
+        except OSError:
+            if not path.exists():
+                raise
+            self._unwritten[name] = record
+        else:
+            self._unwritten.pop(name, None)
 
 
 def forget_all(home: Path) -> None:

@@ -1,11 +1,19 @@
-"""What every store says of a name it does not know and of a write that comes too late."""
+"""What every store says of a name it does not know, of what it cannot read, and of a write that comes too late."""
 
-from noren.domain.errors import NotFound, Stale
+from noren.domain.errors import DriverError, NotFound, Stale
 
 
 def unknown(name: str) -> NotFound:
     """There is no such deployment."""
     return NotFound(f"no deployment named {name!r}", fix="`noren status` lists them; `noren apply` makes one")
+
+
+def unreadable(name: str, why: str) -> DriverError:
+    """What is stored of it is not what this Noren stores."""
+    return DriverError(
+        f"what is stored of {name} cannot be read: {why}",
+        fix="use the version of Noren that wrote it; until then it is served as it is, and nothing of it moves",
+    )
 
 
 def stale(name: str) -> Stale:

@@ -65,6 +65,10 @@ class MemoryStore:
         """See Store."""
         self._tell(name, [event])
 
+    def names(self) -> Sequence[str]:
+        """See History."""
+        return sorted(self._rows)
+
     def revisions(self, name: str) -> Sequence[Revision]:
         """See History."""
         self.load(name)

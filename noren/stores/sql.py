@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+import structlog
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Engine, Text, cast, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -16,14 +17,19 @@ from sqlalchemy.orm import Session
 from noren.control.ports import Event, Lease
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision
+from noren.domain.errors import DriverError
 from noren.domain.verdict import Verdict
 from noren.stores import database
-from noren.stores.errors import stale, superseded, unknown
+from noren.stores.errors import stale, superseded, unknown, unreadable
 from noren.stores.tables import DeploymentRow, EventRow, LeaseRow, RevisionRow, VerdictRow
+
+Stored = TypeVar("Stored", Deployment, Revision, Verdict)
 
 _deployment = TypeAdapter(Deployment)
 _revision = TypeAdapter(Revision)
 _verdict = TypeAdapter(Verdict)
+
+log = structlog.get_logger()
 
 
 class SqlStore:
@@ -42,7 +48,8 @@ class SqlStore:
             self.engine.dispose()  # of a file that is not ours to change nothing is kept open
             raise
         self._beats = database.reach_for_beats(self.engine)
-        self._read: dict[str, tuple[int, str, Deployment]] = {}  # by name: version and document as written, and read
+        # By name: version and document as written, and as read; None: it cannot be.
+        self._read: dict[str, tuple[int, str, Deployment | None]] = {}
 
     def deployments(self) -> Sequence[Deployment]:
         """See Store."""
@@ -54,17 +61,18 @@ class SqlStore:
             for name, version, text in session.execute(query):
                 read = known.get(name)
                 same = read is not None and read[:2] == (version, text)
-                found[name] = read if read and same else (version, text, _parse(version, text))
+                found[name] = read if read and same else (version, text, _if_readable(name, version, text))
         self._read = found
-        return [deployment for _, _, deployment in found.values()]
+        return [deployment for _, _, deployment in found.values() if deployment]
 
     def load(self, name: str) -> Deployment:
         """See Store."""
+        query = select(DeploymentRow.version, cast(DeploymentRow.document, Text)).where(DeploymentRow.name == name)
         with self._session() as session:
-            row = session.get(DeploymentRow, name)
-            if row is None:
-                raise unknown(name)
-            return replace(_deployment.validate_python(row.document), version=row.version)
+            row = session.execute(query).one_or_none()
+        if row is None:
+            raise unknown(name)
+        return _parse(name, *row)
 
     def save(
         self,
@@ -101,15 +109,20 @@ class SqlStore:
         with self._session() as session:
             session.add(_event_row(name, event))
 
+    def names(self) -> Sequence[str]:
+        """See History."""
+        with self._session() as session:
+            return list(session.scalars(select(DeploymentRow.name).order_by(DeploymentRow.name)))
+
     def revisions(self, name: str) -> Sequence[Revision]:
         """See History."""
         query = select(RevisionRow.document).where(RevisionRow.deployment == name).order_by(RevisionRow.number)
-        return [_revision.validate_python(document) for document in self._past(name, query)]
+        return [_validated(name, _revision, document) for document in self._past(name, query)]
 
     def verdicts(self, name: str) -> Sequence[Verdict]:
         """See History."""
         query = select(VerdictRow.document).where(VerdictRow.deployment == name).order_by(VerdictRow.id)
-        return [_verdict.validate_python(document) for document in self._past(name, query)]
+        return [_validated(name, _verdict, document) for document in self._past(name, query)]
 
     def events(self, name: str, *, after: int = 0) -> Sequence[Event]:
         """See History."""
@@ -197,8 +210,29 @@ def _text(said: str) -> str:
     return said.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
-def _parse(version: int, document: str) -> Deployment:
-    return replace(_deployment.validate_python(json.loads(document)), version=version)
+def _if_readable(name: str, version: int, document: str) -> Deployment | None:
+    """None for what a newer Noren wrote: the others are not to stand still for it."""
+    try:
+        return _parse(name, version, document)
+    except DriverError as error:
+        log.error("store", deployment=name, problem=str(error))
+        return None
+
+
+def _parse(name: str, version: int, document: str) -> Deployment:
+    try:
+        read = json.loads(document)
+    except ValueError as error:
+        raise unreadable(name, str(error)) from error
+    return replace(_validated(name, _deployment, read), version=version)
+
+
+def _validated(name: str, adapter: TypeAdapter[Stored], document: Any) -> Stored:
+    try:
+        return adapter.validate_python(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise unreadable(name, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def _event_row(deployment: str, event: Event) -> EventRow:

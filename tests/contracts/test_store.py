@@ -134,6 +134,7 @@ def test_every_field_comes_back_as_it_was_saved(store: Memory) -> None:
     assert saved == replace(DEPLOYMENT, version=1)
     assert store.load("shop") == saved
     assert store.deployments() == [saved]
+    assert store.names() == ["shop"]
     assert store.revisions("shop") == [REVISION]
     assert store.verdicts("shop") == [VERDICT]
     (told,) = store.events("shop")

@@ -452,3 +452,34 @@ def test_a_lease_is_not_over_for_a_clock_that_jumped(town: Town) -> None:
 
     assert pass_time(town, 10, first, second) == [True, False]
     assert town.store.lease().epoch == 1
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1), timedelta(days=300)])
+def test_who_waits_dates_by_the_leaders_clock_whatever_its_own_says(town: Town, ahead: timedelta) -> None:
+    first, second = town.plane("first"), town.plane("second", ahead=ahead)
+    for _ in range(20):
+        pass_time(town, 3, first, second)
+        assert abs(second.now() - first.now()) <= timedelta(seconds=1.1 * LEASE_S)
+
+
+def test_who_finds_a_leader_that_died_long_ago_goes_on_by_its_own_clock(town: Town) -> None:
+    first = town.plane("first")
+    pass_time(town, 10, first)
+
+    town.seconds += 3 * 86_400
+    second = town.plane("second")
+    assert pass_time(town, LEASE_S + 1, second) == [True]
+
+    assert second.now() == NOON + timedelta(seconds=town.seconds)
+
+
+def test_a_deadline_comes_in_time_when_the_wish_came_through_one_whose_clock_is_ahead(kitchen: Kitchen) -> None:
+    kitchen.planes[1].ahead = timedelta(hours=1)
+    kitchen.run(5, 0, 1)
+    kitchen.runtime.sick.add("shop-1")
+    kitchen.apply("shop:v1", through=1)  # within 600 s it is ready, or undone
+
+    kitchen.run(550, 0, 1)
+    assert kitchen.phase == "warming"
+    kitchen.run(100, 0, 1)
+    assert kitchen.phase == "undone"

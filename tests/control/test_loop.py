@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from noren.control.loop import Loop
-from noren.control.ports import GateRun, Replica
+from noren.control.ports import GateRun, Replica, made_of
 from noren.domain.deployment import Revision, Strategy
 from noren.domain.errors import DriverError, DriverUnavailable
 from noren.domain.verdict import Outcome
@@ -195,6 +197,83 @@ def test_a_door_that_cannot_be_reached_stops_nothing_that_runs(house: House, mon
     with pytest.raises(DriverUnavailable):
         house.loop.tick()
     assert house.replicas() == {"shop-1": 1}
+
+
+def test_a_deployment_that_cannot_be_read_is_served_as_it_was_while_the_others_go_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.live("shop:v1")
+    deployments = house.store.deployments
+    monkeypatch.setattr(house.store, "deployments", lambda: [d for d in deployments() if d.name != "shop"])
+    house.restart()
+    house.live("cart:v1")
+
+    house.run(60, stride=5)
+
+    assert house.weights() == {"shop-1": 100}
+    assert house.replicas() == {"shop-1": 1, "cart-1": 1}
+
+
+def test_after_a_history_is_lost_nothing_of_it_is_judged_or_served_in_the_place_of_a_new_revision(
+    house: House,
+) -> None:
+    first = house.live("shop:v1")
+    house.runtime.start(replace(first, number=2, bento="shop:lost"))
+    house.gate.outcome = None
+
+    green = house.apply("shop:v3")
+    house.settle()
+
+    assert (green.name, house.state()) == ("shop-2", "gating")
+    assert house.runtime.made["shop-2"] == made_of(green)
+
+
+def test_replicas_of_which_nobody_took_down_what_they_are_stay(house: House) -> None:
+    house.live("shop:v1")
+    house.runtime.made.clear()
+    house.run(5)
+    assert house.replicas() == {"shop-1": 1}
+    assert house.runtime.made == {}
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "/home/x/replicas/a-1/0.json")
+
+
+def test_a_full_disk_is_told_with_the_path_to_who_asks_and_stops_no_other_deployment(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_start(house, monkeypatch, "a", FULL)
+    house.apply("a:v1")
+    house.apply("b:v1")
+
+    house.run(1)
+
+    assert (house.state("a"), house.state("b")) == ("starting", "done")
+    assert "/home/x/replicas/a-1/0.json: No space left on device" in (house.loop.trouble("a") or "")
+
+
+def test_a_look_that_the_disk_refuses_is_a_passing_trouble_of_all(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> Sequence[Replica]:
+        raise FULL
+
+    house.live("shop:v1")
+    monkeypatch.setattr(house.runtime, "replicas", refuse)
+    with pytest.raises(DriverUnavailable, match="No space left on device"):
+        house.loop.look()
+
+    loop = OneTick(house.store, house.drivers, lambda: house.clock)
+    loop.run()
+
+    assert "0.json: No space left on device" in (loop.trouble("shop") or "")
+
+
+def test_what_the_disk_refuses_before_the_look_is_told_too(house: House) -> None:
+    loop = OneTick(house.store, house.drivers, lambda: house.clock)
+    loop.error = FULL
+    loop.run()
+    assert "0.json: No space left on device" in (loop.trouble("shop") or "")
 
 
 def test_a_command_that_comes_between_look_and_store_wins(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from noren.control.ports import Leftover, LeftoverKind
 from noren.control.retention import Needs, Policy, Sweeper, expired, in_words, needs
 from noren.domain.commands import Deployment
 from noren.domain.deployment import Revision, Route, Strategy
-from noren.domain.errors import DriverUnavailable
+from noren.domain.errors import DriverError, DriverUnavailable
 from noren.domain.rollout import Rollout
 from noren.runtimes.memory import MemoryAttic
 
@@ -135,6 +135,22 @@ def test_a_sweep_removes_what_has_expired_and_writes_it_down(house: House) -> No
     assert (told.kind, told.deployment, told.who, told.message) == ("prune", "", "", "removed 1 log, 1 gate; 0.0 MB")
     assert sweeper(house, attic).sweep() == []
     assert house.store.history()[-1] == told
+
+
+def test_nothing_goes_while_a_deployment_cannot_be_read(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unread(name: str) -> Deployment:
+        raise DriverError(f"what is stored of {name} cannot be read", fix="use a newer Noren")
+
+    outdate(house)
+    house.live("cart:v1")
+    readable = house.deployment()
+    monkeypatch.setattr(house.store, "deployments", lambda: [readable])
+    monkeypatch.setattr(house.store, "load", unread)
+    attic = filled(LOG)
+
+    with pytest.raises(DriverError, match="what is stored of cart cannot be read"):
+        sweeper(house, attic).sweep()
+    assert attic.things
 
 
 def test_bentos_go_only_when_a_person_asks_for_it(house: House) -> None:

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from noren.control.ports import DoorView, Replica, ReplicaState
-from noren.control.world import World, look, table
+from noren.control.ports import DoorView, Replica, ReplicaState, made_of
+from noren.control.world import World, look, table, without_strays
 from noren.domain.commands import Deployment
-from noren.domain.deployment import Revision, Route
+from noren.domain.deployment import Gates, Resources, Revision, Route
 from noren.domain.observation import Counts, Lost
 from noren.domain.rollout import Rollout
 from noren.frontdoors.memory import MemoryFrontDoor
@@ -134,3 +134,26 @@ def test_weights_of_revisions_without_interest_are_left_out() -> None:
     made = table(Deployment(name="shop", live=BLUE), world(), {"shop-1": 0, "shop-9": 100})
     assert made
     assert made.weights == {}
+
+
+def test_who_has_the_name_of_a_revision_and_is_made_of_something_else_is_none_of_it() -> None:
+    ready = replica(ReplicaState.READY, revision="shop-2")
+    seen = world(
+        replace(ready, made_of=made_of(GREEN)),
+        replace(ready, index=1, made_of="of a lost history"),
+        replace(ready, index=2),  # started by a Noren that did not take it down
+        replace(ready, index=3, state=ReplicaState.BROKEN, made_of="of a lost history"),
+        replace(ready, revision="cart-9", made_of="another deployment's"),
+    )
+
+    states = [r.state for r in without_strays(seen, [during()]).replicas]
+
+    assert states == [ReplicaState(word) for word in ("ready", "stopping", "ready", "broken", "ready")]
+
+
+def test_what_a_replica_is_made_of_is_its_bento_and_how_that_is_run() -> None:
+    limited = replace(BLUE, resources=Resources(cpu=1))
+    assert made_of(limited) == made_of(replace(limited, resources=Resources(cpu=1.0)))
+    assert made_of(BLUE) == made_of(replace(BLUE, number=9, replicas=3, gates=Gates(smoke=False), twin=True))
+    others = [{"bento": "shop:v2"}, {"workers": 2}, {"env": {"A": "1"}}, {"resources": Resources(memory_bytes=1)}]
+    assert len({made_of(BLUE), made_of(limited), *(made_of(replace(BLUE, **other)) for other in others)}) == 6  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ import pytest
 from noren.control.ports import Table
 from noren.domain.deployment import Route
 from noren.domain.errors import Conflict, DriverError, DriverUnavailable
-from noren.frontdoors import envoy
+from noren.frontdoors import envoy, envoy_files
 from noren.frontdoors import envoy_config as config
 from noren.machine import Machine, free_port
 
@@ -452,6 +452,23 @@ def test_looking_at_once_again_starts_no_second_envoy(house: House) -> None:
     while len(house.envoys()) > 1 and time.monotonic() < deadline:
         time.sleep(0.1)
     house.envoy_pid()  # exactly one
+
+
+def test_after_a_reboot_nobody_is_sent_to_who_has_the_port_of_a_replica_by_now(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = house.replica("shop-1")
+    house.serve({"shop-1": 100}, stranger)
+    house.machine.signal("envoy", "front-door", signal.SIGKILL, all_of_it=True)
+    (tmp_path / "boot_id").write_text("the machine's next life\n")
+    monkeypatch.setattr(envoy_files, "_BOOT", tmp_path / "boot_id")
+
+    house.door = house.new_door()
+    house.seen(lambda view: view.weights.get("shop") == {"shop-1": 100})
+    assert house.get("/shop/predict").status_code == 503
+
+    house.serve({"shop-1": 100}, house.replica("shop-1"))
+    assert house.get("/shop/predict").status_code == 200
 
 
 def test_shutdown_right_after_the_start_leaves_nothing(house: House) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from noren.control.ports import made_of
 from noren.domain.deployment import Resources, Revision, Route, Server
 from noren.domain.errors import DriverError, DriverUnavailable, SpecError
 from noren.runtimes import engine as engines
@@ -141,7 +142,7 @@ def test_a_container_gets_next_to_nothing_and_its_secrets_are_no_arguments() -> 
     assert said.startswith("podman run --detach --pull never --name noren-")
     for words in (
         "-shop-3-1 --label noren.of=/srv/noren --label noren.revision=shop-3 --label noren.index=1",
-        "--label noren.port=41234",
+        f"--label noren.port=41234 --label noren.made-of={made_of(SHOP)}",
         "--publish 127.0.0.1:41234:3000",
         "--user 65532:65532 --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges",
         "--env-file /x/1.env",

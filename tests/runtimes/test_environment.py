@@ -49,11 +49,24 @@ def test_whatever_changes_what_is_installed_is_another_environment(
     assert lock_hash(requirements, version, wheels) != lock_hash(b"a==1", "3.11", ["x.whl"])
 
 
-@pytest.mark.parametrize("what", ["platform", "machine"])
-def test_another_platform_is_another_environment(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_another_machine_is_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {lock_hash(b"a==1", "3.11")}
+    monkeypatch.setattr(platform, "machine", lambda: "another")
+    names.add(lock_hash(b"a==1", "3.11"))
+    for libc in (("glibc", "2.0"), ("glibc", "2.1"), ("musl", "1.2")):
+        monkeypatch.setattr(platform, "libc_ver", lambda libc=libc: libc)
+        names.add(lock_hash(b"a==1", "3.11"))
+    monkeypatch.setattr(sys, "platform", "another")
+    names.add(lock_hash(b"a==1", "3.11"))
+    assert len(names) == 6
+
+
+def test_another_kernel_is_the_same_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     here = lock_hash(b"a==1", "3.11")
-    monkeypatch.setattr(platform, what, lambda **_: "another")
-    assert lock_hash(b"a==1", "3.11") != here
+    booted = platform.uname()._replace(release="99.9.9-generic", version="#1")
+    monkeypatch.setattr(platform, "uname", lambda: booted)
+    monkeypatch.setattr(platform, "_platform_cache", {})
+    assert lock_hash(b"a==1", "3.11") == here
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,31 @@ def crashed(records: Records) -> Replica:
 
 @pytest.mark.parametrize(("ends", "pause_s"), [(1, 0.5), (2, 1), (3, 2), (7, 32), (8, 60), (50, 60)])
 def test_each_short_life_doubles_the_pause_up_to_a_minute(ends: int, pause_s: float) -> None:
-    assert Record(exits=["x"] * ends, exited_at=1000.0).due_at() == 1000.0 + pause_s
+    record = Record(exits=["x"] * ends, exited_at=1000.0)
+    assert not record.due(1000.0)
+    assert not record.due(1000.0 + pause_s - 0.1)
+    assert record.due(1000.0 + pause_s)
+
+
+def test_a_clock_that_is_set_back_during_the_pause_does_not_prolong_it(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.begin("shop-1/0")
+    crashed(records)
+    go_on(monkeypatch, -3600)
+    assert records.begin("shop-1/0")
+    crashed(records)
+    assert not records.begin("shop-1/0")  # from its next end on the clock is right
+
+
+def test_who_crashes_for_days_is_still_started_again_every_minute(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(1100):
+        assert records.begin("shop-1/0")
+        crashed(records)
+        go_on(monkeypatch, 60)
+    assert len(records.wanted()["shop-1/0"].exits) < 10
 
 
 def test_three_short_lives_in_a_row_are_a_crash_loop(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +73,50 @@ def test_a_long_life_is_forgiven(records: Records, monkeypatch: pytest.MonkeyPat
         go_on(monkeypatch, 61)
         assert crashed(records).state is ReplicaState.WAITING
         go_on(monkeypatch, 1)
+
+
+def fill_the_disk(records: Records) -> Path:
+    """Nothing of shop-1/0 can be written from now on, until what is returned is removed."""
+    obstacle = records.folder / "shop-1/.0.json.new"
+    obstacle.mkdir(parents=True)
+    return obstacle
+
+
+def test_on_a_full_disk_who_died_is_started_again_with_the_same_pauses(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.begin("shop-1/0")
+    full = fill_the_disk(records)
+
+    assert crashed(records).state is ReplicaState.WAITING
+    assert not records.begin("shop-1/0")
+    go_on(monkeypatch, 0.6)
+    assert records.begin("shop-1/0")
+    assert crashed(records).restarts == 1
+    go_on(monkeypatch, 0.6)
+    assert not records.begin("shop-1/0")
+
+    full.rmdir()
+    go_on(monkeypatch, 1)
+    assert records.begin("shop-1/0")
+    assert Records(records.folder.parent).wanted()["shop-1/0"].launches == 3
+
+
+def test_what_a_full_disk_did_not_take_is_forgotten_with_the_revision(records: Records) -> None:
+    records.begin("shop-1/0")
+    fill_the_disk(records)
+    crashed(records)
+    records.forget("shop-1")
+
+    assert records.begin("shop-1/0")
+    assert records.wanted()["shop-1/0"] == Record(launches=1, launched_at=1000.0)
+
+
+def test_on_a_full_disk_nothing_is_started_that_nobody_would_know_is_wanted(records: Records) -> None:
+    fill_the_disk(records)
+    with pytest.raises(OSError, match=r"0\.json"):
+        records.begin("shop-1/0")
+    assert records.wanted() == {}
 
 
 def test_what_is_forgotten_begins_anew_and_its_log_stays(records: Records) -> None:

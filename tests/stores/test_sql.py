@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from noren.control.ports import Event
 from noren.domain.commands import Deployment
@@ -46,6 +47,41 @@ def test_readers_do_not_wait_for_the_writer_and_what_is_stored_survives_a_power_
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2  # FULL
         assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 5000
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [('{"name": "shop", "rollout": {"phase": "frozen"}}', "rollout.green: "), ("{", "Expecting property name")],
+)
+def test_what_a_newer_noren_wrote_of_one_deployment_stops_none_of_the_others(
+    tmp_path: Path, document: str, why: str
+) -> None:
+    store = SqlStore(url(tmp_path))
+    cart, shop = store.save(Deployment(name="cart")), store.save(Deployment(name="shop"))
+    with store.engine.begin() as connection:
+        connection.execute(text("update deployments set document=:d where name='shop'"), {"d": document})
+
+    with capture_logs() as told:
+        for _ in range(3):
+            assert store.deployments() == [cart]
+    assert [entry["deployment"] for entry in told] == ["shop"]
+    assert store.names() == ["cart", "shop"]
+    for ask in (store.load, store.revisions, store.verdicts, store.events):
+        with pytest.raises(DriverError, match=f"what is stored of shop cannot be read: {why}"):
+            ask("shop")
+
+    store.save(shop)  # as its writer would
+    assert [found.name for found in store.deployments()] == ["cart", "shop"]
+
+
+def test_a_revision_that_cannot_be_read_is_told_with_what_is_wrong(tmp_path: Path) -> None:
+    store = SqlStore(url(tmp_path))
+    first = Revision(deployment="shop", number=1, bento="shop:v1", route=Route(prefix="/shop", host="shop"))
+    store.save(Deployment(name="shop"), revision=first)
+    with store.engine.begin() as connection:
+        connection.execute(text("""update revisions set document=replace(document, '"noren"', '"granian"')"""))
+    with pytest.raises(DriverError, match="what is stored of shop cannot be read: server: Input should be 'noren'"):
+        store.revisions("shop")
 
 
 def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:
