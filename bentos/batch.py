@@ -7,27 +7,36 @@ command is typed again: what is done is in OUT.partial and OUT.progress, which a
 """
 
 import argparse
-import csv
 import hashlib
 import itertools
-import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TextIO, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_jsonable_python
 
-Row = TypeVar("Row", bound=BaseModel)
-Fields = Mapping[str, Any]
+from bentos.out_files import OutFiles, Progress
+from bentos.tables import (
+    CHUNK,
+    KINDS,
+    BatchError,
+    Fields,
+    Unreadable,
+    as_text,
+    check_installed,
+    given,
+    is_table,
+    read_rows,
+    why_unreadable,
+)
 
-CHUNK = 1_000  # rows answered, and made safe, together
-LINE = 4 * 1024 * 1024  # characters; no longer line is held in memory
+Row = TypeVar("Row", bound=BaseModel)
+
 _EXIT_CODES = """exit codes:
   0    done; some rows may have been rejected
   1    done, but every row was rejected
@@ -35,21 +44,7 @@ _EXIT_CODES = """exit codes:
   130  interrupted; the same command goes on
 """
 _REASONS = 10  # told of a row at most
-_KINDS = ".jsonl, .csv or .parquet"
 _OURS = ("row", "reasons")  # names in OUT and in the rejects
-_WHY = "\0"  # the only field of an Unreadable; no other has this name
-
-
-class BatchError(Exception):
-    """The files cannot be worked on; the text says what and what to do."""
-
-
-class Unreadable(dict[str, Any]):
-    """A row that could not even be read: it is rejected with this reason, whatever else is added to its fields."""
-
-    def __init__(self, reason: str, *, field: str = "", fields: Fields | None = None) -> None:
-        """Say why. `field`: where; `fields`: what could be read all the same."""
-        super().__init__({**(fields or {}), _WHY: {"field": field, "message": reason}})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +63,6 @@ class Job(Generic[Row]):
     read: Callable[[Fields], Fields] = dict
     folder: Callable[[Path], Iterator[Fields]] | None = None
     shown: Sequence[str] = ()
-
-
-@dataclass(slots=True)
-class Progress:
-    """What is done, as it is stored. Bytes are those of the two unfinished files."""
-
-    source: str  # which IN this is of
-    version: str
-    rows: int = 0
-    rejected: int = 0
-    out_bytes: int = 0
-    rejects_bytes: int = 0
-    finished: bool = False  # all rows are answered; OUT may still have to be made of them
-    keep: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +96,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("batch", help="answer every row of a file", **texts)
     verb.add_argument("source", type=Path, metavar="IN")
-    verb.add_argument("out", type=Path, metavar="OUT", help=_KINDS)
+    verb.add_argument("out", type=Path, metavar="OUT", help=KINDS)
     verb.add_argument("--chunk", type=int, default=CHUNK, help=f"rows at a time [{CHUNK}]")
     verb.add_argument(
         "--keep",
@@ -129,12 +110,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _told(done: Progress, out: Path) -> int:
     """What was done, in words and as an exit code."""
-    answered, name = done.rows - done.rejected, _text(str(out))
+    answered, name = done.rows - done.rejected, as_text(str(out))
     sys.stdout.write(f"{answered:,} rows answered by version {done.version}, {done.rejected:,} rejected: {name}\n")
     if answered or not done.rejected:
         return 0
     told = f"all {done.rejected:,} rows were rejected, see {name}.rejects.jsonl; the commonest reason"
-    sys.stderr.write(f"error: {told}: {_Files(out).commonest_reason()}\n")
+    sys.stderr.write(f"error: {told}: {OutFiles(out).commonest_reason()}\n")
     return 1
 
 
@@ -153,7 +134,7 @@ def run(job: Job[Row], source: Path, out: Path, *, chunk: int = CHUNK, keep: Seq
     _check(job, source, out)
     _check_columns(job, source, keep)
     version, answer = _loaded(job)
-    files = _Files(out)
+    files = OutFiles(out)
     done = files.resume(Progress(source=_fingerprint(source), version=version, keep=list(keep)))
     rows = itertools.islice(_asked(job, source, keep), done.rows, None)
     with _progress(source.name) as show:
@@ -180,142 +161,15 @@ def _loaded(job: Job[Row]) -> tuple[str, Callable[[Sequence[Row]], Sequence[Base
         ) from error
 
 
-def read_rows(source: Path) -> Iterator[Fields]:
-    """The rows of a table; an empty cell is None. Raises BatchError.
-
-    A line that is no JSON is Unreadable. Where the next row of a broken .csv begins, nobody knows: it ends there.
-    """
-    reader = _READERS.get(source.suffix.lower())
-    if reader is None:
-        raise BatchError(f"{source} must end with {_KINDS}")
-    try:
-        yield from reader(source)
-    except OSError as error:
-        raise BatchError(f"{source} cannot be read: {error}") from error
-
-
-def _read_csv(source: Path) -> Iterator[Fields]:
-    csv.field_size_limit(LINE)  # a series of 10,000 numbers is more than the default
-    # What is no UTF-8 makes its own row invalid, not the file.
-    with source.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        table = csv.reader(_csv_lines(source, file), strict=True)
-        try:
-            names = next(table, [])
-            if len(set(names)) < len(names):
-                raise BatchError(f"the header of {source} has two columns of the same name")
-            for cells in table:
-                if cells:
-                    yield _of_cells(names, cells)
-        except csv.Error as error:
-            problem = f"{source} line {table.line_num}: {error}"
-            raise BatchError(f"{problem}; mend it, or write .jsonl, of which only the bad line is lost") from error
-
-
-def _csv_lines(source: Path, file: TextIO) -> Iterator[str]:
-    for number, line in enumerate(_lines(file), start=1):
-        if line is None:
-            raise BatchError(f"{source} line {number} is longer than {LINE:,} characters")
-        yield line
-
-
-def _of_cells(names: Sequence[str], cells: Sequence[str]) -> Fields:
-    if len(cells) > len(names):
-        return Unreadable(f"there are {len(cells)} cells, but {len(names)} columns")
-    row = {name: cell or None for name, cell in itertools.zip_longest(names, cells)}
-    try:
-        "".join(cells).encode()
-    except UnicodeEncodeError:
-        return Unreadable("the row is no valid UTF-8", fields=row)
-    return row
-
-
-def _read_jsonl(source: Path) -> Iterator[Fields]:
-    with source.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for line in _lines(file):
-            if line is None:
-                yield Unreadable(f"the line is longer than {LINE:,} characters")
-            elif line.strip():
-                yield _of_json(line)
-
-
-def _of_json(line: str) -> Fields:
-    try:
-        line.encode()  # bytes that are no UTF-8 were read as halves of surrogate pairs, which nothing can write
-        row = json.loads(line)
-        if "\\u" in line:
-            json.dumps(row, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        return Unreadable(f"the line is no JSON: {error}")
-    return row if isinstance(row, dict) else Unreadable("the line is no JSON object")
-
-
-def _lines(file: TextIO) -> Iterator[str | None]:
-    """Its lines, with None for one that is longer than LINE."""
-    while line := file.readline(LINE):
-        if len(line) < LINE or line.endswith("\n"):
-            yield line
-            continue
-        while (rest := file.readline(LINE)) and not rest.endswith("\n"):
-            pass
-        yield None
-
-
-def _read_parquet(source: Path) -> Iterator[Fields]:
-    pyarrow = _pyarrow()
-    try:
-        with source.open("rb") as file, pyarrow.parquet.ParquetFile(file) as table:
-            for part in table.iter_batches(batch_size=CHUNK):
-                yield from _parquet_rows(pyarrow, part)
-    except pyarrow.ArrowException as error:
-        raise BatchError(f"{source} cannot be read: {error}") from error
-
-
-def _parquet_rows(pyarrow: Any, part: Any) -> Iterable[Fields]:
-    """All at once where that can be done; Arrow does not tell which cell was the bad one."""
-    bad = ValueError, OverflowError, LookupError, pyarrow.ArrowException
-    try:
-        return part.to_pylist()  # type: ignore[no-any-return]
-    except bad:
-        return (_parquet_row(row, bad) for row in (part.slice(number, 1) for number in range(len(part))))
-
-
-def _parquet_row(row: Any, bad: tuple[type[Exception], ...]) -> Fields:
-    cells, unread = {}, ""
-    for name, column in zip(row.schema.names, row.columns, strict=True):
-        try:
-            cells[name] = column[0].as_py()
-        except bad:  # the text of the error may show the value
-            unread = name
-    if not unread:
-        return cells
-    return Unreadable("is no valid UTF-8, or no value that Python has (years end at 9999)", field=unread, fields=cells)
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Fields]]] = {
-    ".csv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
-}
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise BatchError("Parquet needs pyarrow: pip install pyarrow, or use .jsonl or .csv") from None
-    return pyarrow
-
-
 def _check(job: Job[Any], source: Path, out: Path) -> None:
     if not source.exists():
         raise BatchError(f"{source} does not exist")
-    readable = source.is_file() and source.suffix.lower() in _READERS
+    readable = source.is_file() and is_table(source)
     if not (readable or (job.folder and source.is_dir())):
-        raise BatchError(f"{source} must be a file that ends with {_KINDS}")
-    if out.suffix.lower() not in _READERS or out.is_dir():
-        raise BatchError(f"{out} must be a file that ends with {_KINDS}")
-    if ".parquet" in (source.suffix.lower(), out.suffix.lower()):
-        _pyarrow()
+        raise BatchError(f"{source} must be a file that ends with {KINDS}")
+    if not is_table(out) or out.is_dir():
+        raise BatchError(f"{out} must be a file that ends with {KINDS}")
+    check_installed(source, out)
     if not out.parent.is_dir():
         raise BatchError(f"the folder {out.parent} does not exist: make it first")
     if source.is_file():
@@ -326,7 +180,7 @@ def _check(job: Job[Any], source: Path, out: Path) -> None:
 
 def _check_apart(source: Path, out: Path) -> None:
     """IN may be none of the files that are written, by whatever name: it would be truncated and removed."""
-    for written in (out, *_Files(out).beside):
+    for written in (out, *OutFiles(out).beside):
         if written.exists() and written.samefile(source):
             raise BatchError(f"IN would be overwritten: {written} is the same file; give OUT another name")
 
@@ -351,7 +205,7 @@ def _check_columns(job: Job[Any], source: Path, keep: Sequence[str]) -> None:
             raise BatchError(f"--keep {name}: the answers have a {name} of their own; rename the column of IN")
     missing, readable = set(keep), False
     for row in _rows(job, source) if keep else ():
-        readable = readable or _WHY not in row
+        readable = readable or not why_unreadable(row)
         missing -= row.keys()
         if not missing:
             return
@@ -369,8 +223,8 @@ def _asked(job: Job[Any], source: Path, keep: Sequence[str]) -> Iterator[_Asked]
             shown, kept = _copied(row, job.shown), _copied(row, keep)
         except ValueError:
             fields = Unreadable("what is to be copied is nested too deeply")
-        if _WHY not in fields:
-            fields = job.read(_of_table(fields, kind))
+        if not why_unreadable(fields):
+            fields = job.read(given(fields, kind))
         yield _Asked(fields=fields, in_out={"row": number, **kept}, in_rejects={"row": number, **shown, **kept})
 
 
@@ -379,27 +233,13 @@ def _copied(row: Fields, names: Iterable[str]) -> Fields:
     return {name: to_jsonable_python(row.get(name), bytes_mode="base64", inf_nan_mode="null") for name in names}
 
 
-def _of_table(row: Fields, kind: str) -> Fields:
-    """An empty cell of a table counts as a field that is not there. In a .csv, lists and objects stand as JSON."""
-    if kind == ".jsonl":
-        return row
-    return {name: _nested(cell) if kind == ".csv" else cell for name, cell in row.items() if cell is not None}
-
-
-def _nested(cell: str) -> Any:
-    if cell[0] in "[{":
-        with suppress(ValueError, RecursionError):
-            return json.loads(cell)
-    return cell
-
-
 def _validated(kind: type[Row], rows: Iterable[_Asked]) -> tuple[list[tuple[Fields, Row]], list[Fields]]:
     """The good rows, after what their lines begin with, and the bad ones' lines. Nothing else stays in memory."""
     good: list[tuple[Fields, Row]] = []
     bad: list[Fields] = []
     for asked in rows:
         try:
-            if reason := asked.fields.get(_WHY):
+            if reason := why_unreadable(asked.fields):
                 bad.append({**asked.in_rejects, "reasons": [reason]})
             else:
                 good.append((asked.in_out, kind.model_validate(asked.fields)))
@@ -421,191 +261,6 @@ def _reasons(error: ValidationError) -> list[dict[str, str]]:
         {"field": ".".join(map(str, mistake["loc"]))[:200], "message": mistake["msg"]}
         for mistake in mistakes[:_REASONS]
     ]
-
-
-class _Files:
-    """OUT while it is unfinished. What counts is what `progress` says is done; the rest is cut off."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self._partial = _beside(out, ".partial")
-        self._rejects = _beside(out, ".rejects.jsonl")
-        self._progress = _beside(out, ".progress")
-
-    @property
-    def beside(self) -> tuple[Path, ...]:
-        """All other files that are written, some of them for a moment only."""
-        lasting = self._partial, self._rejects, self._progress
-        return *lasting, _unfinished(self._progress), _unfinished(self._out)
-
-    def resume(self, fresh: Progress) -> Progress:
-        """Where the same work was interrupted, or the beginning."""
-        done = self._stored() or fresh
-        if (done.source, done.version, done.keep) != (fresh.source, fresh.version, fresh.keep):
-            raise BatchError(
-                f"{self._out} was begun with another IN, another --keep ({' '.join(done.keep) or 'none'}) or another "
-                f"version of the model ({done.version}); remove {self._progress} to begin again"
-            )
-        if not done.finished:
-            with _writing(self._out):
-                self._cut(self._partial, done.out_bytes)
-                self._cut(self._rejects, done.rejects_bytes)
-        return done
-
-    def append(self, lines: Sequence[Fields], bad: Sequence[Fields], done: Progress) -> None:
-        """Make a chunk safe: the lines first, then the word that they are there."""
-        with _writing(self._out):
-            done.out_bytes = _append(self._partial, lines, at=done.out_bytes)
-            done.rejects_bytes = _append(self._rejects, bad, at=done.rejects_bytes)
-            _replace(self._progress, json.dumps(asdict(done)))
-
-    def finish(self) -> None:
-        """Make OUT of what is there. May be interrupted and repeated, too."""
-        with _writing(self._out):
-            if self._partial.exists():
-                self._make_out()
-            if self._rejects.exists() and not self._rejects.stat().st_size:
-                self._rejects.unlink()
-            self._progress.unlink(missing_ok=True)
-
-    def commonest_reason(self) -> str:
-        """Among the first rejects, of which there must be one."""
-        with self._rejects.open() as file:
-            rejects = [json.loads(line)["reasons"] for line in itertools.islice(file, CHUNK)]
-        counts = Counter((reason["field"], reason["message"]) for reasons in rejects for reason in reasons)
-        return ": ".join(filter(None, counts.most_common(1)[0][0]))
-
-    def _stored(self) -> Progress | None:
-        try:
-            return Progress(**json.loads(self._progress.read_text()))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            raise BatchError(f"{self._progress} cannot be read ({error}): remove it to begin again") from error
-
-    def _cut(self, file: Path, size: int) -> None:
-        with file.open("ab") as opened:
-            if opened.tell() < size:
-                raise BatchError(f"{file} has lost what was in it: remove {self._progress} to begin again")
-            opened.truncate(size)
-
-    def _make_out(self) -> None:
-        write = _WRITERS.get(self._out.suffix.lower())
-        if write is None:
-            self._partial.replace(self._out)
-            return
-        unfinished = _unfinished(self._out)
-        write(self._partial, unfinished)
-        unfinished.replace(self._out)
-        self._partial.unlink()
-
-
-def _beside(path: Path, ending: str) -> Path:
-    return path.with_name(path.name + ending)
-
-
-def _unfinished(path: Path) -> Path:
-    return _beside(path, ".unfinished")
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BatchError(f"cannot write {out}: {error}") from error
-
-
-def _append(path: Path, lines: Sequence[Fields], *, at: int) -> int:
-    with path.open("ab") as file:
-        if file.tell() != at:
-            raise BatchError(f"somebody else writes to {path}: does the same command run twice?")
-        file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
-        file.flush()
-        os.fsync(file.fileno())
-        return file.tell()
-
-
-def _replace(path: Path, text: str) -> None:
-    """A reader finds the old text or the new one, even after a power failure."""
-    unfinished = _unfinished(path)
-    with unfinished.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
-def _write_csv(partial: Path, out: Path) -> None:
-    """With the columns of the first row; what is nested is written as JSON."""
-    with out.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer: Any = None
-        for rows in _written(partial):
-            writer = writer or _headed(file, list(rows[0]))
-            for row in rows:
-                writer.writerow({name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in row.items()})
-
-
-def _headed(file: TextIO, names: Sequence[str]) -> Any:
-    writer = csv.DictWriter(file, names, extrasaction="ignore")
-    writer.writeheader()
-    return writer
-
-
-def _write_parquet(partial: Path, out: Path) -> None:
-    """A column has the type that all its cells fit into. It is JSON, as in a .csv, where there is none or where it has
-    objects: Parquet takes no empty one, and what they may hold is not the same in each row."""
-    pyarrow = _pyarrow()
-    types = _types(pyarrow, partial) or {"row": pyarrow.int64()}
-    schema = pyarrow.schema(list(types.items()))
-    as_text = {name for name, kind in types.items() if pyarrow.types.is_string(kind)}
-    try:
-        with out.open("wb") as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
-            for rows in _written(partial):
-                for row in rows:
-                    row.update({name: _text(row[name]) for name in as_text if row.get(name) is not None})
-                writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
-    except pyarrow.ArrowException as error:
-        raise BatchError(f"no Parquet table can be made of {partial}, which has all answers: {error}") from error
-
-
-def _types(pyarrow: Any, partial: Path) -> dict[str, Any]:
-    types: dict[str, Any] = {}
-    for rows in _written(partial):
-        for name in rows[0]:
-            known = types.get(name, pyarrow.null())
-            types[name] = _common_type(pyarrow, known, [row.get(name) for row in rows])
-    return types
-
-
-def _common_type(pyarrow: Any, known: Any, cells: Sequence[Any]) -> Any:
-    """What was null, or a list of nothing, so far may be a number, or numbers, in these cells."""
-    try:
-        schemas = [pyarrow.schema([("", kind)]) for kind in (known, pyarrow.array(cells).type)]
-        found = pyarrow.unify_schemas(schemas, promote_options="permissive").field(0).type
-    except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
-        return pyarrow.string()
-    return pyarrow.string() if _has_objects(pyarrow, found) else found
-
-
-def _has_objects(pyarrow: Any, kind: Any) -> bool:
-    inner = pyarrow.types.is_list(kind) and _has_objects(pyarrow, kind.value_type)
-    return bool(inner or pyarrow.types.is_struct(kind))
-
-
-def _text(cell: Any) -> str:
-    """As in a .csv, the bytes of a file name that is no UTF-8 are escaped."""
-    return cell.encode(errors="backslashreplace").decode() if isinstance(cell, str) else json.dumps(cell)
-
-
-def _written(partial: Path) -> Iterator[list[dict[str, Any]]]:
-    """The answers, some at a time."""
-    with partial.open() as file:
-        while lines := list(itertools.islice(file, CHUNK)):
-            yield [json.loads(line) for line in lines]
-
-
-_WRITERS: dict[str, Callable[[Path, Path], None]] = {".csv": _write_csv, ".parquet": _write_parquet}
 
 
 @contextmanager

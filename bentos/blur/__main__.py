@@ -11,10 +11,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from bentos.batch import Fields, Job, main, newest
+from bentos.batch import Job, main, newest
 from bentos.blur.judging import Judge, look_at
 from bentos.blur.schema import Prediction
 from bentos.blur.uploads import MAX_BYTES
+from bentos.tables import Fields
 from models import blur
 from models.pictures import PictureError
 

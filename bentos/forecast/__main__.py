@@ -10,8 +10,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from bentos.batch import Fields, Job, main, newest
+from bentos.batch import Job, main, newest
 from bentos.forecast.schema import Prediction, PredictRequest
+from bentos.tables import Fields
 
 
 def load() -> tuple[str, Callable[[Sequence[PredictRequest]], Sequence[Prediction]]]:

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from pydantic import field_validator
 
-from bentos.batch import Fields, Job, main, newest
+from bentos.batch import Job, main, newest
 from bentos.recommend.schema import Recommendations, RecommendRequest, unknown_items
+from bentos.tables import Fields
 
 
 class Row(RecommendRequest):

@@ -17,12 +17,13 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from bentos.batch import Job, read_rows
+from bentos.batch import Job
 from bentos.batch import main as run_batch
 from bentos.blur import __main__ as offline
 from bentos.blur.judging import Judge
 from bentos.blur.schema import MAX_IMAGES, PredictBatchRequest, PredictRequest
 from bentos.blur.uploads import MAX_BODY_BYTES, MAX_BYTES
+from bentos.tables import read_rows
 from models.blur import BlurModel
 
 ROOT = Path(__file__).resolve().parents[2]
