@@ -13,11 +13,15 @@ Fields = Mapping[str, Any]
 KINDS = ".jsonl, .csv or .parquet"
 CHUNK = 1_000  # rows held in memory together
 LINE = 4 * 1024 * 1024  # characters; no longer line is held in memory
-_WHY = "\0"  # the only field of an Unreadable; no other has this name
+_WHY = "\0"  # the field of an Unreadable that says why
 
 
 class BatchError(Exception):
     """The files cannot be worked on; the text says what and what to do."""
+
+
+class _Why(dict[str, str]):
+    """A reason of ours: what a file may have in a field of that name is of another type."""
 
 
 class Unreadable(dict[str, Any]):
@@ -25,13 +29,13 @@ class Unreadable(dict[str, Any]):
 
     def __init__(self, reason: str, *, field: str = "", fields: Fields | None = None) -> None:
         """Say why. `field`: where; `fields`: what could be read all the same."""
-        super().__init__({**(fields or {}), _WHY: {"field": field, "message": reason}})
+        super().__init__({**(fields or {}), _WHY: _Why(field=field, message=reason)})
 
 
 def why_unreadable(row: Fields) -> Fields | None:
     """The reason of an Unreadable, also of a copy of its fields; None: the row could be read."""
-    why: Fields | None = row.get(_WHY)
-    return why
+    why = row.get(_WHY)
+    return why if isinstance(why, _Why) else None
 
 
 def is_table(path: Path) -> bool:

@@ -195,3 +195,10 @@ def test_what_a_row_holds_fits_into_one_type_of_a_parquet_file(
     made(tmp_path / "out.parquet", [{"row": number, "more": cell} for number, cell in enumerate(cells, start=1)])
 
     assert pyarrow.read_table(tmp_path / "out.parquet")["more"].to_pylist() == written
+
+
+def test_a_field_that_is_called_like_our_mark_is_a_field_like_any_other(tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text(json.dumps({"\0": {"field": "a", "message": "secret"}}))
+    (row,) = read_rows(file)
+    assert why_unreadable(row) is None
