@@ -75,6 +75,7 @@ def control_plane(settings: Settings) -> ControlPlane:
         runtime=runtime,
         sweeper=sweeper,
         look=loop.look,
+        lately=loop.lately,
         trouble=loop.trouble,
         home=str(settings.home),
         api_url=settings.api_url,

@@ -50,6 +50,7 @@ class Parts:
     front_door_url: str
     admin_url: str
     trouble: Callable[[str], str | None]
+    lately: Callable[[], World | None] = lambda: None
     allowed_hosts: Sequence[str]
     leads: Callable[[], bool] = lambda: True
     leader: Callable[[], str] = lambda: ""
@@ -60,9 +61,12 @@ class Parts:
         return DeploymentView.of(deployment, world or self.look(), self.front_door_url, trouble)
 
     def told(self, deployment: Deployment) -> DeploymentView:
-        """What a command led to. It is stored: who is told of an error asks again, and for more than they want."""
+        """What a command led to. It is stored: who is told of an error asks again, and for more than they want.
+
+        What was seen lately is good enough: the loop, which carries it out, does not have to wait for another look.
+        """
         try:
-            return self.view(deployment)
+            return self.view(deployment, self.lately())
         except DriverError as error:
             unseen = World(now=datetime.now(UTC), replicas=(), door=DoorView())
             return DeploymentView.of(deployment, unseen, self.front_door_url, str(error))

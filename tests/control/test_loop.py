@@ -49,6 +49,38 @@ def test_one_deployments_trouble_does_not_stop_another(
     assert (house.state("a"), house.state("b")) == ("starting", "done")
 
 
+def test_guests_of_a_green_that_a_person_gives_up_do_not_wait_for_another_look(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.live("shop:v1")
+    house.apply("shop:v2")
+    house.settle()
+    assert house.weights() == {"shop-1": 90, "shop-2": 10}
+    house.clock += timedelta(seconds=0.1)
+    house.commands.abort("shop")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(house.runtime, "replicas", lambda: pytest.fail("it looked"))
+        assert house.loop.tick() == 0.0
+
+    assert house.weights() == {"shop-1": 100}
+    house.settle()
+    assert house.state() == "undone"
+
+
+def test_what_was_seen_a_while_ago_is_looked_at_again_before_guests_are_moved(house: House) -> None:
+    house.live("shop:v1")
+    house.apply("shop:v2")
+    house.settle()
+    house.clock += timedelta(seconds=1.1)
+    house.runtime.wanted.pop("shop-1")
+    house.commands.abort("shop")
+
+    house.loop.tick()
+
+    assert house.weights() == {"shop-1": 90, "shop-2": 10}  # nothing of blue answers
+
+
 def test_trouble_is_told_to_who_asks_until_it_is_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         refuse_to_start(house, broken, "a", DriverError("no", fix="mend it"))
