@@ -111,7 +111,7 @@ def _report(ledger: Ledger, skipped: dict[str, str], *, short: bool) -> int:
         print(f"missing: {', '.join(missing)}")
     elif not short:
         found.append(tables.total(outcomes))
-        publish("chaos", found, command=COMMAND)
+        publish("chaos", found, command="make bench-chaos")
         page.write(tables.SECTION, tables.markdown(played), tables.PAGE)
     broken = [row for row in found if not row.holds]
     if broken:
