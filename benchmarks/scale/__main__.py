@@ -17,6 +17,7 @@ from statistics import median
 import psutil
 import structlog
 
+from benchmarks import page
 from benchmarks.rows import publish, show
 from benchmarks.scale.figures import Figures, rows
 from benchmarks.scale.plane import Plane
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show("nothing of this is published: not the whole run", found)
     else:
         publish("scale", found, command=COMMAND)
+        page.write("bench-scale", page.figures(found), page.DOCS / "reliability.md")
     return 0
 
 
