@@ -43,7 +43,7 @@ def follow(control: Client, wanted: Mapping[str, str | None], *, quiet: bool = F
             last |= {name: events[-1].id for name, (_, events) in seen.items() if events}
             if not quiet:
                 for event in sorted((e for _, events in seen.values() for e in events), key=lambda e: e.id):
-                    live.console.print(_line(event, named=len(wanted) > 1), markup=False)
+                    live.console.print(_line(event, named=len(wanted) > 1), soft_wrap=True, markup=False)
                 for name in ended.keys() & seen.keys():
                     _print_end(live.console, ended[name])
             if out.is_terminal and not quiet:
