@@ -274,15 +274,19 @@ def rotate(path: Path, limit_bytes: int = 10_000_000) -> None:
     os.truncate(path, 0)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
     """Put `text` in the place of what the file says; who reads it sees all of the one or of the other.
 
+    durable  also after a power cut: else a new name may be on the disk before what it names
     Raises OSError that names the file, which that of a full disk does not.
     """
     fresh = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh.write_text(text)
+        if durable:
+            with fresh.open("rb") as written:
+                os.fsync(written.fileno())
         fresh.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error

@@ -22,7 +22,9 @@ log = structlog.get_logger()
 
 
 class Loop:
-    """Ticks until it is told to stop. A tick reads the world anew; `wake` only makes the next one sooner."""
+    """Ticks until it is told to stop. A tick reads the world anew, but for guests who only go back to blue; `wake`
+    makes the next one sooner.
+    """
 
     def __init__(self, store: Store, drivers: Drivers, now: Callable[[], datetime]) -> None:
         self._store, self._drivers, self._now = store, drivers, now

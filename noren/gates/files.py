@@ -9,7 +9,6 @@ calibration.json what was known of this machine when the run began, if it was ca
 ...              what a duet leaves: see duet.py
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pydantic import TypeAdapter
 from noren.control.ports import GateRun
 from noren.domain.deployment import Revision
 from noren.domain.verdict import Verdict
+from noren.machine import write_whole
 
 REQUEST, LOCUSTFILE, STOPPED, VERDICT, LOG, CALIBRATION = (
     "request.json",
@@ -65,12 +65,7 @@ def calibration(home: Path, deployment: str) -> Path:
 
 def write(path: Path, content: bytes) -> None:
     """Replace a file in one step: who reads it sees all of it or nothing, also after a power cut."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # or the name may be on the disk before the bytes are
-    draft.replace(path)
+    write_whole(path, content.decode(), durable=True)
 
 
 def _without_secrets(revision: Revision) -> Revision:

@@ -88,23 +88,10 @@ def test_a_process_that_has_the_name_of_a_revision_and_is_another_is_ended_befor
 
 @pytest.mark.parametrize(("made", "ends"), [("of a lost history", True), (made_of(SHOP), False), ("", False)])
 def test_a_container_that_has_the_name_of_a_revision_and_is_another_is_ended_before_it_is_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str, ends: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: Callable[..., Container], made: str, ends: bool
 ) -> None:
     runtime = ContainerRuntime(tmp_path, Machine(tmp_path), "podman", tmp_path, lambda _: pytest.fail("launched"))
-    runs = Container(
-        id="c1",
-        revision=SHOP.name,
-        index=0,
-        address="127.0.0.1:1",
-        runs=True,
-        leaving=False,
-        pid=None,
-        started_at=None,
-        memory_limit=0,
-        exit_code=0,
-        out_of_memory=False,
-        made_of=made,
-    )
+    runs = container(revision=SHOP.name, made_of=made)
     sent: list[tuple[signal.Signals, list[str]]] = []
     monkeypatch.setattr(runtime.engine, "containers", lambda: [runs])
     monkeypatch.setattr(runtime.engine, "signal", lambda *what: sent.append(what))

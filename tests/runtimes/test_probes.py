@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -96,24 +96,17 @@ def test_who_leaves_or_is_not_wanted_stops_however_it_answers(records: Records, 
 
 
 def test_a_container_that_hangs_is_sick_also_for_a_control_plane_that_was_started_afterwards(
-    tmp_path: Path, records: Records, well: str, silent: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    records: Records,
+    well: str,
+    silent: str,
+    container: Callable[..., Container],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def runtime(address: str, probes: Probes) -> ContainerRuntime:
         made = ContainerRuntime(tmp_path, Machine(tmp_path), "podman", tmp_path, lambda _: pytest.fail("no image"))
         made._probes = probes
-        runs = Container(
-            id="c1",
-            revision="shop-1",
-            index=0,
-            address=address,
-            runs=True,
-            leaving=False,
-            pid=None,
-            started_at=None,
-            memory_limit=0,
-            exit_code=0,
-            out_of_memory=False,
-        )
+        runs = container(address=address)
         monkeypatch.setattr(made.engine, "containers", lambda: [runs])
         return made
 
