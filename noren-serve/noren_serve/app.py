@@ -160,7 +160,9 @@ class Application(ServiceAppFactory):
         context, submit = self.service.apis[name].ctx_param, self.batchers[name].submit
 
         def call(args: tuple[Any, ...], kwargs: dict[str, Any], gone: Any) -> Any:
-            values = [*args, *(value for key, value in kwargs.items() if key != context)]
+            if context in kwargs:
+                kwargs = {key: value for key, value in kwargs.items() if key != context}
+            values = [*args, *kwargs.values()]
             if len(values) != 1:
                 raise TypeError("Batch inference function only accept one argument")
             return submit(values[0], gone)

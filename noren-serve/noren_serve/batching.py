@@ -17,7 +17,7 @@ from noren_serve.cost import CostCurve
 from noren_serve.threads import Call
 
 _QUIET_TURNS = 3  # a request takes two turns of the event loop from the socket to the queue
-_NAP_S = 0.01  # what an overloaded worker's other answers may come later
+_NAP_S = 0.025  # what an overloaded worker's other answers may come later, at most: mostly a batch ends before
 _HEADROOM = 0.8  # predictions err; a request is shed when it would use more than this part of its time
 
 
@@ -142,12 +142,9 @@ class Batcher:
         return result
 
     def _left_alone(self) -> None:
-        """The end of a lone caller's rows. Who is used to be alone pays no turn of the event loop for it."""
+        """The end of a lone caller's rows, who does not wait until they are noted: the answer goes out in this turn."""
         self._task = None
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._after, 0.0)
-        else:
-            self._after(0.0)
+        asyncio.get_running_loop().call_soon(self._after, 0.0)
 
     def admit(self, rows: int = 1) -> None:
         """Raise Overloaded when rows that arrive now would be answered too late."""
