@@ -2,15 +2,16 @@
 
 import tempfile
 from dataclasses import asdict, replace
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.gate import rivals
 from benchmarks.gate.ledger import Run
-from benchmarks.gate.scenarios import LEAST_DELAY_MS, QUICK, Base, Injection, Scenario
+from benchmarks.gate.scenarios import QUICK, Injection, Scenario
 from benchmarks.gate.serving import Placement, forest, serving
 from benchmarks.gate.stalls import read_record, truth
 from noren.domain.deployment import LoadGate, Slo
@@ -20,7 +21,7 @@ from noren.gates.duet import last_look, look_file, read_measured, read_plan
 from noren.gates.judgement import look
 from noren.gates.launches import UNCLEAR_SIGMA
 
-BASE_S = 20.0  # of measuring the unchanged service
+PILOT_S = QUICK.duration.total_seconds()
 
 
 def run(scenario: Scenario, number: int, where: Placement) -> Run:
@@ -71,26 +72,24 @@ def _injections(scenario: Scenario, number: int, where: Placement) -> tuple[Inje
     if scenario.both:
         return scenario.both(number)
     made = scenario.injection
-    injection = made if isinstance(made, Injection) else made(_base(where))
+    injection = made if isinstance(made, Injection) else made(partial(_pilot, where))
     return Injection(), replace(injection, seed=number + 1)  # each run has chances of its own
 
 
-def _base(where: Placement) -> Base:
-    """Latencies of the unchanged service now, from twenty seconds of the same load beside one that waits a little."""
+def _pilot(where: Placement, injection: Injection) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Latencies of blue and of a green with this injection, under the load of a quick gate."""
     with (
         tempfile.TemporaryDirectory(prefix="noren-gate-") as folder,
         serving(forest(Injection()), where) as blue,
-        serving(forest(Injection(delay_ms=LEAST_DELAY_MS)), where) as green,
+        serving(forest(injection), where) as green,
     ):
-        gate = replace(QUICK, duration=timedelta(seconds=BASE_S), launch_sigma=UNCLEAR_SIGMA)  # to its end
+        gate = replace(QUICK, launch_sigma=UNCLEAR_SIGMA)  # to its end
         verdict = judged(_question(blue, green, gate), Path(folder))
         measured = read_measured(Path(folder))
     if measured is None:
         raise SystemExit(f"the generator did not begin: {verdict.reason}")
-    known = {name: arm.until(BASE_S).known["latency_ms"] for name, arm in measured.arms.items()}
-    p33, p50, p99 = (float(np.quantile(known["blue"], q)) for q in (0.33, 0.50, 0.99))
-    wake_ms = float(np.median(known["green"])) - p50 - LEAST_DELAY_MS
-    return Base(p33=p33, p50=p50, p99=p99, wake_ms=max(0.0, wake_ms))
+    known = {name: arm.until(PILOT_S).known["latency_ms"] for name, arm in measured.arms.items()}
+    return np.asarray(known["blue"]), np.asarray(known["green"])
 
 
 def _by_rivals(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from benchmarks.gate import ramp, rivals
-from benchmarks.gate.duets import BASE_S
+from benchmarks.gate.duets import PILOT_S
 from benchmarks.gate.ledger import Run
 from benchmarks.gate.scenarios import Experiment, Ramp
 
@@ -47,5 +47,5 @@ def _rival_s(experiment: Experiment, number: int) -> float:
 def _longest_s(experiment: Experiment) -> float:
     if isinstance(experiment, Ramp):
         return _USUAL_STEPS * (ramp.STEP_S + _START_S)
-    base_s = BASE_S + _START_S if callable(experiment.injection) else 0.0
-    return base_s + (experiment.gate.warmup + experiment.gate.duration).total_seconds() + _START_S
+    pilot_s = PILOT_S + _START_S if callable(experiment.injection) else 0.0
+    return pilot_s + (experiment.gate.warmup + experiment.gate.duration).total_seconds() + _START_S

@@ -41,7 +41,6 @@ class Forest:
         """Probability that each row is of the second class. `asked` is the number of the request, for the record."""
         came_s = time.monotonic()
         scores = self._score(rows)
-        # Who waits leaves the core to the other arm, and is slower by more than was asked (`wake_ms`).
         await self._inject()
         self._note(asked, came_s)
         return scores
@@ -66,7 +65,8 @@ class Forest:
             raise RuntimeError("injected")
         late = _INJECTION.tail_ms if self._chance.random() < _INJECTION.tail_share else 0.0
         if _INJECTION.delay_ms + late:
-            await asyncio.sleep((_INJECTION.delay_ms + late) / 1000)
+            # In a thread: uvloop's own clock knows whole milliseconds only, and they are as much as is asked for.
+            await asyncio.to_thread(time.sleep, (_INJECTION.delay_ms + late) / 1000)
 
     async def _pause(self) -> None:
         """Stand still every so often, as for a garbage collection.

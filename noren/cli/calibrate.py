@@ -21,8 +21,8 @@ from noren import settings
 from noren.api.schemas import DeploymentView
 from noren.cli.console import AsJson, Name, client, out, print_json
 from noren.cli.progress import LoadProgress
-from noren.domain.deployment import Margins
-from noren.domain.errors import Conflict, SpecError
+from noren.domain.deployment import Margins, Revision
+from noren.domain.errors import Conflict, DriverUnavailable, SpecError
 from noren.machine import ENDINGS
 from noren.manifests import terms_file
 
@@ -132,7 +132,18 @@ def _measure(tried: "Trial", length: timedelta, launches: int, folder: Path, *, 
         about, first = f"launch {number} of {launches}: ", f"starting two copies of {tried.live.name}"
         with LoadProgress(tried.gate(length), silent=silent, about=about, first=first) as progress:
             measured.append(measure(tried, length, folder / f"launch-{number}", progress.tell))
+        _see_undisturbed(tried.live)
     return measured
+
+
+def _see_undisturbed(live: Revision) -> None:
+    """Raise Conflict where a rollout began while the copies were measured. Without a control plane none begins."""
+    with contextlib.suppress(DriverUnavailable):
+        if _live_number(client().deployment(live.deployment)) != live.number:
+            raise Conflict(
+                f"{live.name} is no longer live: nothing is stored of a revision that was replaced meanwhile",
+                fix=f"noren gate calibrate {live.deployment}",
+            )
 
 
 def _conclude(tried: "Trial", measured: list["Arms"], length: timedelta) -> "Calibration":

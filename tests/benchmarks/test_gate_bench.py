@@ -10,7 +10,17 @@ import pytest
 from benchmarks.gate import __main__ as command
 from benchmarks.gate import plan, ramp, rivals, tables
 from benchmarks.gate.ledger import Ledger, Run
-from benchmarks.gate.scenarios import EXPERIMENTS, RAMPS, SCENARIOS, STALL_EVERY_S, Experiment, Injection, Scenario
+from benchmarks.gate.scenarios import (
+    EXPERIMENTS,
+    RAMPS,
+    SCENARIOS,
+    STALL_EVERY_S,
+    Experiment,
+    Injection,
+    Scenario,
+    shift,
+    tail,
+)
 from benchmarks.gate.serving import Placement
 from benchmarks.gate.stalls import Record, read_record, truth
 from noren.gates.duet import ROW
@@ -109,6 +119,26 @@ def test_both_arms_stand_still_together_in_every_other_run_and_the_same_in_a_rep
 
 def test_the_first_look_at_services_that_stand_still_has_two_stalls_in_it() -> None:
     assert STALLS.gate.duration.total_seconds() / 3 >= 2 * STALL_EVERY_S
+
+
+def test_a_delay_is_corrected_by_what_a_pilot_says_waiting_costs_besides() -> None:
+    blue = np.full(1000, 10.0)
+
+    made = shift(0.15)(lambda injection: (blue, blue + 1.3 * injection.delay_ms + 0.5))  # 30 % and 0.5 ms more
+
+    assert 10.0 + 1.3 * made.delay_ms + 0.5 == pytest.approx(11.5, rel=0.05)
+
+
+def test_a_tail_moves_p99_by_as_much_as_is_asked_for_and_p50_not_at_all() -> None:
+    chance = np.random.default_rng(5)
+    latencies = chance.lognormal(2.5, 0.5, size=400_000)
+
+    half = latencies.size // 2
+    made = tail(0.6)(lambda _: (latencies[:half], latencies[half:]))
+    green = latencies + made.tail_ms * (chance.random(latencies.size) < made.tail_share)
+
+    ratios = [float(np.quantile(green, q) / np.quantile(latencies, q)) for q in (0.5, 0.99)]
+    assert ratios == pytest.approx([1.0, 1.6], rel=0.02)
 
 
 def test_a_pinned_service_gets_a_core_and_another_one_does_not() -> None:

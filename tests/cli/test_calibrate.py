@@ -28,6 +28,11 @@ FOUND = Calibration(
     design_effect=BY_QUANTILE, scatter=BY_QUANTILE,
 )  # fmt: skip
 
+ROLLOUT: dict[str, Any] = {
+    "green": "tea-4", "blue": "tea-3", "state": "gating", "active": True, "paused": False, "attempt": 1,
+    "failure": None, "started_at": NOON, "ready_at": None, "switched_at": None, "ended_at": None,
+}  # fmt: skip
+
 
 def view(**changes: Any) -> DeploymentView:
     live = {
@@ -74,13 +79,38 @@ def test_only_what_is_live_and_at_rest_is_copied() -> None:
     assert calibrate._live_number(view()) == 3
     with pytest.raises(Conflict, match="tea has no live revision"):
         calibrate._live_number(view(live=None))
-    rollout = {
-        "green": "tea-4", "blue": "tea-3", "state": "gating", "active": True, "paused": False, "attempt": 1,
-        "failure": None, "started_at": NOON, "ready_at": None, "switched_at": None, "ended_at": None,
-    }  # fmt: skip
     with pytest.raises(Conflict, match=r"rollout of tea-4 is under way \(gating\)"):
-        calibrate._live_number(view(rollout=rollout))
-    assert calibrate._live_number(view(rollout=rollout | {"state": "done", "active": False})) == 3
+        calibrate._live_number(view(rollout=ROLLOUT))
+    assert calibrate._live_number(view(rollout=ROLLOUT | {"state": "done", "active": False})) == 3
+
+
+class Plane:
+    """A control plane that shows one deployment, or is away."""
+
+    def __init__(self, shown: DeploymentView | None) -> None:
+        self._shown = shown
+
+    def deployment(self, name: str) -> DeploymentView:
+        if self._shown is None:
+            raise DriverUnavailable("no control plane answers", fix="noren up")
+        assert name == self._shown.name
+        return self._shown
+
+
+def test_a_rollout_that_begins_meanwhile_ends_a_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = Revision(deployment="tea", number=3, bento="tea:v1", route=Route(prefix="/tea", host="tea.localhost"))
+    later = {**view().model_dump()["live"], "name": "tea-4", "number": 4}
+
+    def seen(shown: DeploymentView | None) -> None:
+        monkeypatch.setattr(calibrate, "client", lambda: Plane(shown))
+        calibrate._see_undisturbed(live)
+
+    seen(view())
+    seen(None)  # then none begins either
+    with pytest.raises(Conflict, match=r"rollout of tea-4 is under way"):
+        seen(view(rollout=ROLLOUT))
+    with pytest.raises(Conflict, match="tea-3 is no longer live"):
+        seen(view(live=later))
 
 
 @pytest.mark.parametrize(
