@@ -86,14 +86,15 @@ def shift(part: float) -> Callable[[Pilot], Injection]:
     """Such that p50 grows by this part.
 
     Who waits leaves the core to the other arm, and waits for it once more: p50 grows by more than a delay asks for. By
-    how much shows a pilot with about the right delay, which is then corrected by what it was off.
+    how much shows a pilot with about the right delay, which is then corrected by what it was off: by half of it at
+    most, because a pilot errs as well.
     """
 
     def made(pilot: Pilot) -> Injection:
         asked_ms = part * USUAL_P50_MS
         blue, green = pilot(Injection(delay_ms=asked_ms))
         excess_ms = float(np.median(green) - (1 + part) * np.median(blue))
-        return Injection(delay_ms=max(0.0, asked_ms - excess_ms))
+        return Injection(delay_ms=asked_ms - float(np.clip(excess_ms, -asked_ms / 2, asked_ms / 2)))
 
     return made
 

@@ -40,8 +40,9 @@ class Forest:
     async def predict(self, rows: list[list[float]], asked: int = -1) -> list[float]:
         """Probability that each row is of the second class. `asked` is the number of the request, for the record."""
         came_s = time.monotonic()
-        scores = self._score(rows)
+        # First, as if it had come later. Afterwards it would wait for those that are scored meanwhile as well.
         await self._inject()
+        scores = self._score(rows)
         self._note(asked, came_s)
         return scores
 
