@@ -85,9 +85,8 @@ Experiment = Scenario | Ramp
 def shift(part: float) -> Callable[[Pilot], Injection]:
     """Such that p50 grows by this part.
 
-    Who waits leaves the core to the other arm, and waits for it once more: p50 grows by more than a delay asks for. By
-    how much shows a pilot with about the right delay, which is then corrected by what it was off: by half of it at
-    most, because a pilot errs as well.
+    What p50 is just now, and what a shared core makes of a delay, shows a pilot with about the right one. It is then
+    corrected by what it was off: by half of it at most, because a pilot errs as well.
     """
 
     def made(pilot: Pilot) -> Injection:
