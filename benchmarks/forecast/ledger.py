@@ -1,14 +1,13 @@
 """The studies so far: a line of JSON for each series, written as soon as it is done."""
 
 import hashlib
-import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.json_lines import JsonLines
 from models.forecast import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,30 +31,19 @@ class Ledger:
         digest = hashlib.sha256(data_sha256.encode())
         for path in _CODE:
             digest.update((ROOT / path).read_bytes())
-        self._file = folder / f"{digest.hexdigest()[:16]}.jsonl"
+        self._lines = JsonLines(folder / f"{digest.hexdigest()[:16]}.jsonl")
 
     def keep(self, studied: Studied) -> None:
         """Add one."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a") as file:
-            file.write(json.dumps(_fields(studied)) + "\n")
+        self._lines.add(_fields(studied))
 
     def all(self) -> dict[str, Studied]:
-        """By name. A line that was cut off by an interrupt does not count."""
-        return {one.name: one for one in self._lines()}
+        """By name."""
+        return {one.name: one for one in map(_read, self._lines.all())}
 
     def forget(self) -> None:
         """Begin again."""
-        self._file.unlink(missing_ok=True)
-
-    def _lines(self) -> Iterator[Studied]:
-        if not self._file.exists():
-            return
-        lines = self._file.read_text().split("\n")
-        for line in lines[:-1]:  # after the last line end there is nothing, or what was cut off
-            yield _read(json.loads(line))
-        if lines[-1]:
-            self._file.write_text("\n".join([*lines[:-1], ""]))
+        self._lines.remove()
 
 
 def _fields(studied: Studied) -> dict[str, Any]:
