@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/-_.~:,;=+@() ")
-
+_LONG, _MANY = 64, 64
 _EVERY_S = 0.05
 
 
@@ -23,7 +23,8 @@ class AccessLog:
         self._lines: list[str] = []
         self._second, self._stamp = 0, ""
         self._flushed = 0.0
-        self._known: dict[str, str] = {}  # paths as JSON strings
+        self._paths: dict[str, str] = {}  # as JSON strings
+        self._clients: dict[str, str] = {}
 
     def write(self, scope: Any, status: int, seconds: float, sizes: tuple[int, int], ids: tuple[str, str]) -> None:
         """Note one request.
@@ -35,12 +36,13 @@ class AccessLog:
         if path.startswith(self._skip):
             return
         client = scope.get("client")  # behind a proxy, what X-Forwarded-For says
+        whose = _known(client[0] if client else "", self._clients)
         line = (
-            f'{{"time":"{self._now()}","client":{self._text(client[0] if client else "")},"method":"{scope["method"]}",'
-            f'"path":{self._text(path)},"status":{status},"ms":{seconds * 1000:.3f},'
-            f'"request_bytes":{sizes[0]},"response_bytes":{sizes[1]},"request_id":{self._text(ids[0])}'
+            f'{{"time":"{self._now()}","client":{whose},"method":"{scope["method"]}",'
+            f'"path":{_known(path, self._paths)},"status":{status},"ms":{seconds * 1000:.3f},'
+            f'"request_bytes":{sizes[0]},"response_bytes":{sizes[1]},"request_id":{_text(ids[0])}'
         )
-        self._lines.append(f'{line},"trace_id":{self._text(ids[1])}}}\n' if ids[1] else f"{line}}}\n")
+        self._lines.append(f'{line},"trace_id":{_text(ids[1])}}}\n' if ids[1] else f"{line}}}\n")
         if len(self._lines) == 1:
             loop = asyncio.get_running_loop()
             if time.monotonic() - self._flushed < _EVERY_S:
@@ -65,11 +67,18 @@ class AccessLog:
             self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._stamp}.{int((now - second) * 1000):03d}Z"
 
-    def _text(self, text: str) -> str:
-        """`text` as a JSON string. What a client sends may hold quotes and line breaks."""
-        known = self._known.get(text)
-        if known is None:
-            known = f'"{text}"' if _PLAIN.issuperset(text) else json.dumps(text)
-            if len(text) < 64 and len(self._known) < 64 and text.startswith("/"):
-                self._known[text] = known
-        return known
+
+def _known(text: str, texts: dict[str, str]) -> str:
+    """`text` as a JSON string, remembered while there are few."""
+    found = texts.get(text)
+    if found is None:
+        found = _text(text)
+        if len(text) < _LONG and len(texts) < _MANY:
+            texts[text] = found
+    return found
+
+
+def _text(text: str) -> str:
+    """`text` as a JSON string. What a client sends may hold quotes and line breaks."""
+    plain = (text.isalnum() and text.isascii()) or _PLAIN.issuperset(text)
+    return f'"{text}"' if plain else json.dumps(text)

@@ -93,6 +93,7 @@ class Batcher:
         self._waiting: deque[_Job] = deque()
         self._waiting_rows = 0  # a job counts for one batch at most: its rest lets newer ones pass
         self._cost = CostCurve()
+        self._surely: float | None = None  # rows that may wait without anybody being late, whatever runs
         self._busy = False
         self._napping = False
         self._company = True  # the last batch had several callers; at first, who knows
@@ -148,7 +149,13 @@ class Batcher:
 
     def admit(self, rows: int = 1) -> None:
         """Raise Overloaded when rows that arrive now would be answered too late."""
-        if self._waiting_rows and (wait := self._wait_s(rows)) > self._max_latency * _HEADROOM:
+        if not self._waiting_rows:
+            return
+        if self._surely is None:
+            self._surely = self._surely_in_time()
+        if self._waiting_rows + rows <= self._surely:
+            return
+        if (wait := self._wait_s(rows)) > self._max_latency * _HEADROOM:
             raise self._too_late(wait)
 
     def _too_late(self, wait_s: float) -> Overloaded:
@@ -173,6 +180,11 @@ class Batcher:
         full, rest = divmod(self._waiting_rows + rows, self._max_rows)
         running = max(0.0, self._started + self._cost.predict(self._rows) - perf_counter()) if self._task else 0.0
         return running + full * self._cost.predict(self._max_rows) + (self._cost.predict(rest) if rest else 0.0)
+
+    def _surely_in_time(self) -> float:
+        """Reckoned once for each batch instead of for each request: a full one runs, and full ones wait."""
+        full_s = self._cost.predict(self._max_rows)
+        return (self._max_latency * _HEADROOM // full_s - 1) * self._max_rows if full_s else math.inf
 
     def _soon(self) -> None:
         """Start the next batch: at once for a caller who is used to be alone.
@@ -294,6 +306,7 @@ class Batcher:
 
     def _after(self, waited: float) -> None:
         self._cost.learn(self._rows, perf_counter() - self._started)
+        self._surely = None
         if self._observed:
             self._observed(self._rows, waited)
         if self._waiting:

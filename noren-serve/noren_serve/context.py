@@ -36,7 +36,20 @@ class LazyResponse:
 
 
 class LazyRequest(Request):
-    """A request whose body has already been read."""
+    """A request whose body has already been read, set up when someone looks at it: few endpoints do."""
+
+    def __init__(self, scope: Any, receive: Any, body: bytes) -> None:
+        self._late = scope, receive, body
+
+    def __getattr__(self, name: str) -> Any:
+        """What is not there yet, or not at all."""
+        late = self.__dict__.pop("_late", None)
+        if late is None:
+            raise AttributeError(name)
+        scope, receive, body = late
+        super().__init__(scope, receive)
+        self._body = body
+        return getattr(self, name)
 
     @property
     def metadata(self) -> Any:
@@ -46,8 +59,7 @@ class LazyRequest(Request):
 
 def enter(scope: Any, receive: Any, body: bytes) -> LazyResponse:
     """Make the request known to `bentoml.Context`. Each request has a task of its own, so nothing is undone."""
-    request, response = LazyRequest(scope, receive), LazyResponse()
-    request._body = body
-    _request_var.set(request)
+    response = LazyResponse()
+    _request_var.set(LazyRequest(scope, receive, body))
     _response_var.set(response)  # type: ignore[arg-type]
     return response

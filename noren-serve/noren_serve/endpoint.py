@@ -21,7 +21,7 @@ from noren_serve.batching import Gone
 from noren_serve.context import enter
 
 _FORMS = frozenset({b"multipart/form-data", b"application/x-www-form-urlencoded", b"application/vnd.bentoml+pickle"})
-_PLAIN = (dict, list, int, float, tuple, type(None))  # what can never be rendered as text
+_PLAIN = frozenset([dict, list, int, float, bool, tuple, type(None)])  # what can never be rendered as text
 _JSON = ALL_SERDE["application/json"]
 
 
@@ -55,6 +55,7 @@ class Endpoint:
         self._is_model = not issubclass(self._output, IORootModel) and not self._output.multipart_fields
         self._is_root = issubclass(self._output, IORootModel)
         self._type = self._output.mime_type()
+        self._is_json = self._is_root and self._type == "application/json"
         # BentoML builds the JSON schema of the output for each response, only to ask for this.
         self._output.mime_type = staticmethod(lambda value=self._type: value)
         self._server = (b"server", server)
@@ -96,10 +97,10 @@ class Endpoint:
 
     async def _answer(self, output: Any) -> bytes | Response:
         """The body, when it has this endpoint's own content type, or a whole response."""
+        if self._is_json and type(output) in _PLAIN:
+            return json.dumps(self._output(output).model_dump(mode="json")).encode()
         if self._is_model and isinstance(output, BaseModel):
             return output.model_dump_json().encode()
-        if self._is_root and isinstance(output, _PLAIN) and self._type == "application/json":
-            return json.dumps(self._output(output).model_dump(mode="json")).encode()
         if self._is_root and type(output) is str and self._type.startswith("text/"):
             rendered = self._output(output).model_dump()
             if isinstance(rendered, str):

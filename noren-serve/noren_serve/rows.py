@@ -6,6 +6,8 @@ from typing import Any
 
 from bentoml._internal.runner.container import AutoContainer
 
+_LISTS = (list, tuple)  # BentoML takes a tuple of results apart, but counts it as one row
+
 
 class PayloadRows:
     """Lists ourselves, because they are most; every other kind by BentoML's own containers."""
@@ -15,7 +17,7 @@ class PayloadRows:
 
     def count(self, payload: Any) -> int:
         """Number of rows."""
-        if isinstance(payload, list | tuple):  # BentoML takes a tuple of results apart, but counts it as one row
+        if isinstance(payload, _LISTS):
             return len(payload)
         size: Any = AutoContainer.get_batch_size(payload, self._dimension)
         return int(size[self._dimension] if isinstance(size, tuple) else size)  # a DataFrame gives its whole shape

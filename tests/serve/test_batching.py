@@ -801,6 +801,28 @@ def test_who_is_refused_together_leaves_the_batch_in_its_thread_alone_once(
     assert all(0 < seconds <= 0.03 for seconds in naps)  # others want their answers too
 
 
+@given(
+    seen=st.lists(st.tuples(st.integers(1, 8), st.floats(1e-4, 1.0)), max_size=6),
+    running=st.integers(1, 8),
+    waiting=st.integers(1, 60),
+    rows=st.integers(1, 20),
+    max_latency=st.floats(0.01, 10.0),
+)
+def test_who_is_let_in_at_a_glance_would_have_been_in_time(
+    seen: list[tuple[int, float]], running: int, waiting: int, rows: int, max_latency: float
+) -> None:
+    async def echo(batch: Any) -> Any:
+        return batch
+
+    batch = batcher(echo, max_rows=8, max_latency=max_latency)
+    for size, seconds in seen:
+        batch._cost.learn(size, seconds)
+    batch._waiting_rows = waiting
+    if waiting + rows <= batch._surely_in_time():
+        running_s = batch._cost.predict(running)
+        assert running_s + batch._wait_s(rows) <= max_latency * (1 + 1e-9)
+
+
 def test_nobody_is_refused_before_anything_is_known() -> None:
     async def test() -> None:
         model = Model()
