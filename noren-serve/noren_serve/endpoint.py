@@ -55,7 +55,7 @@ class Endpoint:
         self._is_model = not issubclass(self._output, IORootModel) and not self._output.multipart_fields
         self._is_root = issubclass(self._output, IORootModel)
         self._type = self._output.mime_type()
-        self._is_json = self._is_root and self._type == "application/json"
+        self._dump = _dumper(self._output) if self._is_root and self._type == "application/json" else None
         # BentoML builds the JSON schema of the output for each response, only to ask for this.
         self._output.mime_type = staticmethod(lambda value=self._type: value)
         self._server = (b"server", server)
@@ -97,8 +97,8 @@ class Endpoint:
 
     async def _answer(self, output: Any) -> bytes | Response:
         """The body, when it has this endpoint's own content type, or a whole response."""
-        if self._is_json and type(output) in _PLAIN:
-            return json.dumps(self._output(output).model_dump(mode="json")).encode()
+        if self._dump and type(output) in _PLAIN:
+            return json.dumps(self._dump(output)).encode()
         if self._is_model and isinstance(output, BaseModel):
             return output.model_dump_json().encode()
         if self._is_root and type(output) is str and self._type.startswith("text/"):
@@ -162,6 +162,14 @@ def _reader(spec: type[IODescriptor]) -> Callable[[bytes], tuple[tuple[Any, ...]
     if getattr(spec, "__root_input__", False):
         return model
     return variadic if {ARGS, KWARGS} & set(spec.model_fields) else fields
+
+
+def _dumper(spec: type[IODescriptor]) -> Callable[[Any], Any]:
+    """How a result becomes what JSON has: as its model would do it, without the model's layers of keyword arguments."""
+    if spec.__init__ is not IORootModel.__init__ or spec.model_dump is not IORootModel.model_dump:
+        return lambda output: spec(output).model_dump(mode="json")
+    validate, to_python = spec.__pydantic_validator__.validate_python, spec.__pydantic_serializer__.to_python
+    return lambda output: to_python(validate({"root": output}, self_instance=spec.__new__(spec)), mode="json")["root"]
 
 
 def _parsed(body: bytes) -> Any:
