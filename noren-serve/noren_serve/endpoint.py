@@ -169,7 +169,7 @@ def _dumper(spec: type[IODescriptor]) -> Callable[[Any], Any]:
     if spec.__init__ is not IORootModel.__init__ or spec.model_dump is not IORootModel.model_dump:
         return lambda output: spec(output).model_dump(mode="json")
     validate, to_python = spec.__pydantic_validator__.validate_python, spec.__pydantic_serializer__.to_python
-    return lambda output: to_python(validate({"root": output}, self_instance=spec.__new__(spec)), mode="json")["root"]
+    return lambda output: to_python(validate({"root": output}, self_instance=object.__new__(spec)), mode="json")["root"]
 
 
 def _parsed(body: bytes) -> Any:

@@ -102,11 +102,12 @@ def test_what_a_client_calls_does_not_fill_the_memory() -> None:
 
     async def turn() -> None:
         for number in range(1000):
-            log.write(scope(f"/{number}"), 404, 0, SIZES, (f"/{number}", ""))
+            log.write(scope(f"/{number}") | {"client": (f"10.0.{number}", 1)}, 404, 0, SIZES, (f"/{number}", ""))
         await asyncio.sleep(0)
 
     asyncio.run(turn())
-    assert len(log._known) <= 64
+    assert len(log._paths) <= 64
+    assert len(log._clients) <= 64
     assert log._lines == []
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from noren_serve.context import LazyRequest
+from starlette.datastructures import Headers, QueryParams
 
 SCOPE = {
     "type": "http",
@@ -27,9 +28,9 @@ def test_nothing_is_set_up_before_someone_looks() -> None:
 def test_whatever_is_looked_at_first_is_there() -> None:
     looks = {
         "method": "POST",
-        "headers": {"x-color": "red"},
-        "metadata": {"x-color": "red"},
-        "query_params": {"a": "1"},
+        "headers": Headers({"x-color": "red"}),
+        "metadata": Headers({"x-color": "red"}),
+        "query_params": QueryParams("a=1"),
         "scope": SCOPE,
     }
     for name, expected in looks.items():
@@ -43,4 +44,4 @@ def test_what_a_request_does_not_have_is_missing_as_ever() -> None:
     assert not hasattr(request, "colour")
     assert not hasattr(request, "colour")  # also once it is set up
     with pytest.raises(AttributeError, match="colour"):
-        request.colour  # type: ignore[attr-defined]  # noqa: B018
+        request.colour  # noqa: B018
