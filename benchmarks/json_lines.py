@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from noren.machine import write_whole
+
 Document = dict[str, Any]
 
 
@@ -32,10 +34,7 @@ class JsonLines:
 
     def replace(self, documents: Iterable[Document]) -> None:
         """Write these, and no others: whole or not at all."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._file.with_suffix(".unfinished")
-        unfinished.write_text("".join(json.dumps(document) + "\n" for document in documents))
-        unfinished.replace(self._file)
+        write_whole(self._file, "".join(json.dumps(document) + "\n" for document in documents))
 
     def remove(self) -> None:
         """Begin again."""

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.gate import rivals
 from benchmarks.gate.ledger import Run
-from benchmarks.gate.scenarios import QUICK, Injection, Scenario
+from benchmarks.gate.scenarios import QUICK, Injection, Latencies, Scenario
 from benchmarks.gate.serving import Placement, forest, serving
 from benchmarks.gate.stalls import read_record, truth
 from noren.domain.deployment import LoadGate, Slo
@@ -76,8 +75,8 @@ def _injections(scenario: Scenario, number: int, where: Placement) -> tuple[Inje
     return Injection(), replace(injection, seed=number + 1)  # each run has chances of its own
 
 
-def _pilot(where: Placement, injection: Injection) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Latencies of blue and of a green with this injection, under the load of a quick gate."""
+def _pilot(where: Placement, injection: Injection) -> Latencies:
+    """Blue, and a green with this injection, under the load of a quick gate."""
     with (
         tempfile.TemporaryDirectory(prefix="noren-gate-") as folder,
         serving(forest(Injection()), where) as blue,

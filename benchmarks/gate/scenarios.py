@@ -40,8 +40,8 @@ class Injection:
         return self.pause_phase_s + (passed + 1) * self.pause_every_s
 
 
-# Serves green with an injection beside the unchanged blue, now: the latencies of blue and of green, ms.
-Pilot = Callable[[Injection], tuple[NDArray[np.float64], NDArray[np.float64]]]
+Latencies = tuple[NDArray[np.float64], NDArray[np.float64]]  # of blue and of green, ms
+Pilot = Callable[[Injection], Latencies]  # serves green with an injection beside the unchanged blue, now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

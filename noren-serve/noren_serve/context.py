@@ -42,13 +42,13 @@ class LazyRequest(Request):
         self._late = scope, receive, body
 
     def __getattr__(self, name: str) -> Any:
-        """What is not there yet, or not at all."""
-        late = self.__dict__.pop("_late", None)
-        if late is None:
-            raise AttributeError(name)
+        """What is not there yet, or not at all. Two threads that look at once both find it."""
+        late = self.__dict__.get("_late")
+        if late is None or "_body" in self.__dict__:
+            return super().__getattribute__(name)  # raises AttributeError, unless another thread was just here
         scope, receive, body = late
-        super().__init__(scope, receive)
-        self._body = body
+        real = Request(scope, receive)
+        self.__dict__.update({**vars(real), "_body": body})  # in one step
         return getattr(self, name)
 
     @property
