@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -29,6 +30,7 @@ class Row:
     value: float
     unit: str
     goal: str = ""
+    date: str = ""  # when it was measured; "" for today
 
     @property
     def holds(self) -> bool:
@@ -42,14 +44,27 @@ class Row:
 def publish(benchmark: str, rows: Sequence[Row], *, command: str) -> None:
     """Print the rows and write them to benchmarks/results/<benchmark>.json."""
     show(benchmark, rows)
-    document = {
-        "command": command,
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine(),
-        "rows": [{"name": r.name, "value": r.value, "unit": r.unit, "goal": r.goal, "holds": r.holds} for r in rows],
-    }
+    document = {"command": command, "date": today(), "machine": machine(), "rows": [_document(row) for row in rows]}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{benchmark}.json").write_text(json.dumps(document, indent=2) + "\n")
+    _file(benchmark).write_text(json.dumps(document, indent=2) + "\n")
+
+
+def published(benchmark: str) -> list[Row]:
+    """What was last written, so that a part of it may be measured again: each row with its date."""
+    if not _file(benchmark).exists():
+        return []
+    document = json.loads(_file(benchmark).read_text())
+    fields = ("name", "value", "unit", "goal")
+    return [Row(**{f: row[f] for f in fields}, date=row.get("date", document["date"])) for row in document["rows"]]
+
+
+def _document(row: Row) -> dict[str, Any]:
+    told = {"name": row.name, "value": row.value, "unit": row.unit, "goal": row.goal, "holds": row.holds}
+    return told | ({"date": row.date} if row.date not in ("", today()) else {})
+
+
+def _file(benchmark: str) -> Path:
+    return RESULTS / f"{benchmark}.json"
 
 
 def show(title: str, rows: Sequence[Row]) -> None:
@@ -59,6 +74,11 @@ def show(title: str, rows: Sequence[Row]) -> None:
         verdict = "" if not row.goal else "[green]yes[/]" if row.holds else "[red]NO[/]"
         table.add_row(row.name, f"{row.value:g}", row.unit, row.goal, verdict)
     Console().print(table)
+
+
+def today() -> str:
+    """As in 2026-11-22, by UTC."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def machine() -> str:

@@ -1,11 +1,10 @@
 """What the scenes say: as rows with goals, and as the table of docs/reliability.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 
 from benchmarks.chaos.outcome import Figure, Outcome
 from benchmarks.chaos.scenes import Scene
-from benchmarks.rows import Row, machine
+from benchmarks.rows import Row, machine, today
 from benchmarks.serve.environments import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
@@ -34,7 +33,7 @@ def markdown(played: Sequence[tuple[Scene, Outcome]]) -> str:
     head = "| event | times | requests | failed | lost | besides |"
     lines = [_line(scene, outcome) for scene, outcome in played]
     asked, failed = (sum(getattr(o, what) for _, o in played) for what in ("requests", "failed"))
-    when = f"Measured by `python -m benchmarks.chaos` on {machine()}; {datetime.now(UTC).date().isoformat()}."
+    when = f"Measured by `python -m benchmarks.chaos` on {machine()}; {today()}."
     last = f"| together | | {asked:,} | {failed} | | |"
     return "\n".join([when, "", head, "|---|---:|---:|---:|---:|---|", *lines, last])
 

@@ -1,7 +1,8 @@
 """make bench-gate: how often the gate is right, by real services that are made worse on purpose.
 
 Each run is a row of ~/.cache/noren/bench/gate/runs.jsonl as soon as it ends, so that hours of runs may be interrupted
-and go on where they were. Published, in benchmarks/results/gate.json and docs/gate.md, is what has all of its runs.
+and go on where they were. Published, in benchmarks/results/gate.json and docs/gate.md, is what has all of its runs; of
+the others stays what was published before.
 `tables` publishes what is there, without measuring anything.
 """
 
@@ -14,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from benchmarks import page
 from benchmarks.gate import duets, ramp, tables
 from benchmarks.gate.ledger import FILE, Ledger
-from benchmarks.gate.plan import minutes_left, overview
+from benchmarks.gate.plan import Runs, minutes_left, overview
 from benchmarks.gate.scenarios import EXPERIMENTS, Experiment, Ramp
 from benchmarks.gate.serving import Placement, placement
-from benchmarks.rows import publish, show
+from benchmarks.rows import Row, publish, published, show
 from benchmarks.serve import training
 
 COMMAND = "make bench-gate"
@@ -85,19 +86,26 @@ def _missing(chosen: Sequence[Experiment], ledger: Ledger) -> Iterator[Experimen
 
 
 def _report(ledger: Ledger) -> None:
-    """Publish what is complete; show what is not yet, and say what is missing."""
+    """Publish what is complete beside what was published of the others; show what is not, and say what is missing."""
     found = [(experiment, ledger.of(experiment)) for experiment in EXPERIMENTS]
-    complete = [(e, runs) for e, runs in found if ledger.complete(e)]
     missing = [(e, runs) for e, runs in found if not ledger.complete(e)]
-    if complete:
-        publish("gate", [row for e, runs in complete for row in tables.rows(e, runs)], command=COMMAND)
-        page.write(tables.SECTION, tables.markdown(complete), tables.PAGE)
+    if len(missing) < len(found):
+        rows = _whole(found, ledger)
+        publish("gate", rows, command=COMMAND)
+        page.write(tables.SECTION, tables.markdown(rows), tables.PAGE)
     if begun := [row for e, runs in missing for row in tables.rows(e, runs)]:
         show("not published: not all of their runs are there", begun)
     for experiment, runs in missing:
         print(f"missing: {experiment.name}: {experiment.runs - len(runs)} of {experiment.runs} runs")
     if missing:
         print(f"about {minutes_left(missing):.0f} minutes are left")
+
+
+def _whole(found: Runs, ledger: Ledger) -> list[Row]:
+    """The rows of what is complete here, and the published ones of the rest: of an earlier day, or another machine."""
+    before = published("gate")
+    parts = [tables.rows(e, runs) if ledger.complete(e) else tables.of(e, before) for e, runs in found]
+    return [row for part in parts for row in part]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ of the machine hits all of them, and every figure is the median of the rounds.
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import page
-from benchmarks.rows import RESULTS, Row, publish, show
+from benchmarks.rows import Row, publish, published, show
 from benchmarks.serve import endurance, hotspots, lone, tables, training
 from benchmarks.serve.contenders import Contender
 from benchmarks.serve.figures import Results, entry
@@ -154,21 +153,13 @@ def _soak(options: argparse.Namespace) -> None:
     rows = endurance.soak(options.soak)
     if options.quick:
         return show("nothing of this is published", rows)
-    others = [row for row in _published() if not row.name.startswith(endurance.SOAK)]
+    others = [row for row in published("serve") if not row.name.startswith(endurance.SOAK)]
     page.write("soak", page.figures(rows), tables.PAGE)
     return publish("serve", [*others, *rows], command=COMMAND)
 
 
 def _kept_soak() -> list[Row]:
-    return [row for row in _published() if row.name.startswith(endurance.SOAK)]
-
-
-def _published() -> list[Row]:
-    file = RESULTS / "serve.json"
-    if not file.exists():
-        return []
-    found = json.loads(file.read_text())["rows"]
-    return [Row(name=row["name"], value=row["value"], unit=row["unit"], goal=row["goal"]) for row in found]
+    return [row for row in published("serve") if row.name.startswith(endurance.SOAK)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The pure parts of `make bench-gate`: what guests really waited, what is missing, rows, tables."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from benchmarks.gate.scenarios import (
 )
 from benchmarks.gate.serving import Placement
 from benchmarks.gate.stalls import Record, read_record, truth
+from benchmarks.rows import publish, published, today
 from noren.gates.duet import ROW
 
 STALLS = next(s for s in SCENARIOS if s.both)
@@ -210,7 +212,7 @@ def test_a_rival_is_told_of_by_as_many_runs_as_it_was_asked_in() -> None:
     names = {row.name: row.value for row in tables.rows(NOTHING, runs)}
     what = "nothing (quick): would fail by Locust's p99, one after the other, more than 10 %, of 2 runs"
     assert names[what] == 1
-    assert "| 0 of 3 | 3 of 3 | 1 of 2 |" in tables.markdown([(NOTHING, runs)])
+    assert "| 0 of 3 | 3 of 3 | 1 of 2 |" in tables.markdown(tables.rows(NOTHING, runs))
 
 
 def test_an_experiment_without_a_run_has_no_row() -> None:
@@ -276,3 +278,32 @@ def test_what_is_complete_is_published_and_what_is_not_is_told(
     said = capsys.readouterr().out
     assert "missing: nothing: 29 of 30 runs" in said
     assert f"missing: {RAMPS[0].name}: 2 of 3 runs" in said
+
+
+def test_what_was_published_of_others_stays_with_its_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "gate.md"
+    page.write_text("<!-- bench-gate -->\n<!-- /bench-gate -->\n")
+    monkeypatch.setattr(tables, "PAGE", page)
+    monkeypatch.setattr("benchmarks.rows.RESULTS", tmp_path)
+    monkeypatch.setattr(command, "FILE", tmp_path / "runs.jsonl")
+    before = [*tables.rows(NOTHING, [run_of(NOTHING)] * 30), *tables.rows(STALLS, [run_of(STALLS, "FAIL")] * 6)]
+    publish("gate", [replace(row, date="2026-01-31") for row in before], command="make bench-gate")
+    ledger = Ledger(tmp_path / "runs.jsonl", pinned=False)
+    for _ in range(STALLS.runs):
+        ledger.keep(run_of(STALLS, "HOLD"))
+
+    assert command.main(["tables", "--no-pin"]) == 0
+
+    text = page.read_text()
+    assert "| nothing | quick | 1.01x, 0.97x | 30 |" in text
+    assert "| 1 s stall every 20 s in both | 120 s | 1.01x, 0.97x | 6 | 0 | 0 | 6 |" in text
+    assert "2026-01-31 to " in text
+    days = {row.name.partition(" (")[0]: row.date for row in published("gate")}
+    assert days == {NOTHING.name: "2026-01-31", STALLS.name: today()}
+
+
+def test_each_row_belongs_to_one_experiment() -> None:
+    arms = {"blue": arm(1, 1)}
+    runs = [run_of(e) | ({"arms": arms} if e is STALLS else {}) for e in EXPERIMENTS]
+    every = [row for e, run in zip(EXPERIMENTS, runs, strict=True) for row in tables.rows(e, [run])]
+    assert [row for e in EXPERIMENTS for row in tables.of(e, every)] == every
