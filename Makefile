@@ -20,6 +20,11 @@ setup: $(filter .uv/bin/uv,$(UV))  ## the project-local environment, with locked
 demo: setup  ## from training to a promoted, load-tested Bento (STOP=1 stops it afterwards; SERVER=bentoml)
 	@STOP=$(STOP) SERVER=$(SERVER) $(RUN) python -m demo
 
+# The demo keeps its models in .noren/bentoml; from then on the `noren` commands of this folder look there, and so do these.
+ifneq ($(wildcard .noren/noren.toml),)
+train serve: export BENTOML_HOME ?= $(CURDIR)/.noren/bentoml
+endif
+
 train: setup  ## train every model of the shop (DATA=folder of the full data sets)
 	$(RUN) python -m training $(if $(DATA),--data $(DATA))
 

@@ -1,7 +1,7 @@
 """Answers to repeated requests: in the memory of this worker, and in Redis behind it where one is named.
 
 CACHE_ENTRIES     how many answers a worker keeps (default 1024; 0 switches the cache off, and Redis with it)
-CACHE_REDIS_URL   a Redis that all workers and replicas share; off by default
+CACHE_REDIS_URL   a Redis that all workers and replicas share; off by default; needs redis among the Bento's packages
 CACHE_TTL_S       how long Redis keeps an answer (default 3600)
 
 Keys hold the version of the model, so that a new version never gives an old version's answers; code that answers

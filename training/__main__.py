@@ -1,7 +1,7 @@
 """Train the bundles of the shop, one after the other, and show what they reached.
 
 python -m training                                  # all, on the data that are built in
-python -m training churn forecast --data ../shared/data
+python -m training churn forecast --data path/to/data
 """
 
 import json

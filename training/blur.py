@@ -1,7 +1,7 @@
 """Train the blur model: data -> checks -> cross-validation -> fit -> MLflow run -> BentoML model store.
 
 python -m training.blur                                # photos of scikit-image, blurred by us
-python -m training.blur --data ../shared/data          # blur/certh_features_train.csv: measures of 1,000 real photos
+python -m training.blur --data path/to/data            # blur/certh_features_train.csv: measures of 1,000 real photos
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """Train the churn model: customers -> cross-validate and fit -> score the held-out fifth -> MLflow, BentoML store.
 
 python -m training.churn                              # customers of a telephone company, built in
-python -m training.churn --data ../shared/data        # Churn_Modelling_original.csv, here or in churn below it
+python -m training.churn --data path/to/data          # Churn_Modelling_original.csv, here or in churn below it
 """
 
 from dataclasses import replace

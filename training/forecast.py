@@ -1,7 +1,7 @@
 """Train the forecast model: study every series, find settings on one half, judge them on the other, and store.
 
 python -m training.forecast                               # cuts of AirPassengers, CO2 and sunspots
-python -m training.forecast --data ../shared/data         # the 3,003 series of the M3 competition
+python -m training.forecast --data path/to/data           # the 3,003 series of the M3 competition
 """
 
 import multiprocessing

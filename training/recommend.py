@@ -1,7 +1,7 @@
 """Train the recommender: ratings -> choose on a part -> score on another -> fit on all -> MLflow -> BentoML store.
 
 python -m training.recommend                             # MovieLens 100K, as the package recbole carries it
-python -m training.recommend --data ../shared/data       # u.data and u.item, in this folder or in ml-100k below it
+python -m training.recommend --data path/to/data         # u.data and u.item, in this folder or in ml-100k below it
 python -m training.recommend --download                  # the same from GroupLens
 """
 

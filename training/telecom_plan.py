@@ -1,7 +1,7 @@
 """Train the telecom_plan model: usage -> cross-validate and fit -> score the held-out fifth -> MLflow, BentoML store.
 
 python -m training.telecom_plan                            # customers of an American telephone company, built in
-python -m training.telecom_plan --data ../shared/data      # users_behavior.csv, here or in telecom below it
+python -m training.telecom_plan --data path/to/data        # users_behavior.csv, here or in telecom below it
 """
 
 from pathlib import Path

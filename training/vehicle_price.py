@@ -1,7 +1,7 @@
 """Train the vehicle price model: data -> fit -> evaluate -> MLflow run -> BentoML model store.
 
 python -m training.vehicle_price                              # built-in: 804 General Motors cars of 2005
-python -m training.vehicle_price --data ../shared/data        # adverts of 2018 and 2019, the published split
+python -m training.vehicle_price --data path/to/data          # adverts of 2018 and 2019, the published split
 """
 
 import json

@@ -69,7 +69,7 @@ class VehiclePrice:
         key = digest(listing)
         answer = self._cache.get(key)
         if answer is None:
-            # Milliseconds to tens of them, in NumPy, which lets the event loop go on meanwhile.
+            # Milliseconds, in NumPy, which lets the event loop go on meanwhile.
             (answer,) = await asyncio.to_thread(self._pricer.answers, [listing])
             self._cache.put(key, answer)
         self._note(listing, answer, key=key, started=started)
