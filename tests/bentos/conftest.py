@@ -29,6 +29,14 @@ model = fit(texts, [True, False, True, False] * 3, Parameters(min_df=1))
 print(save("sentiment", {"model.npz": model.to_bytes()}, labels={}, metadata={}))
 """
 
+SAVE = """
+import sys
+from pathlib import Path
+from training.store import save
+name, *files = sys.argv[1:]
+save(name, {file: Path(file).read_bytes() for file in files}, labels={}, metadata={})
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shop:
@@ -62,6 +70,15 @@ class Shop:
             # The workers live in sessions of their own; only the supervisor can end them.
             server.send_signal(signal.SIGTERM)
             server.wait(60)
+
+    @contextmanager
+    def client(self, target: str, model: str, **files: bytes) -> Iterator[httpx.Client]:
+        """Asks a running `bentoml serve` of the target, once a model with these files is in the store."""
+        for name, content in files.items():
+            (self.root / name).write_bytes(content)
+        self.run(sys.executable, "-c", SAVE, model, *files)
+        with self.serving(target) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as opened:
+            yield opened
 
 
 def _wait_ready(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

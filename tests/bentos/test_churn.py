@@ -236,21 +236,10 @@ def test_a_file_is_judged_offline_and_bad_rows_are_put_aside(model: ChurnModel, 
 
 # Over HTTP
 
-SAVE = """
-from pathlib import Path
-from training.store import save
-print(save("churn", {"model.npz": Path("churn.npz").read_bytes()}, labels={}, metadata={}))
-"""
-
 
 @pytest.fixture(scope="module")
 def client(shop: Any, model: ChurnModel) -> Iterator[httpx.Client]:
-    (shop.root / "churn.npz").write_bytes(model.to_bytes())
-    shop.run(sys.executable, "-c", SAVE)
-    with (
-        shop.serving("bentos.churn.service:Churn") as address,
-        httpx.Client(base_url=address, timeout=60, trust_env=False) as opened,
-    ):
+    with shop.client("bentos.churn.service:Churn", "churn", **{"model.npz": model.to_bytes()}) as opened:
         yield opened
 
 

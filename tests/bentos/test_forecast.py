@@ -1,7 +1,6 @@
 """The forecast service: what it refuses, what it answers, when it is for, what is inside its Bento, and over HTTP."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -306,21 +305,10 @@ def test_the_start_may_have_a_type_of_its_own_in_a_parquet_file(
 
 # Over HTTP
 
-SAVE = """
-from pathlib import Path
-from training.store import save
-print(save("forecast", {"model.json": Path("forecast.json").read_bytes()}, labels={}, metadata={}))
-"""
-
 
 @pytest.fixture(scope="module")
 def client(shop: Any, model: ForecastModel) -> Iterator[httpx.Client]:
-    (shop.root / "forecast.json").write_bytes(model.to_bytes())
-    shop.run(sys.executable, "-c", SAVE)
-    with (
-        shop.serving("bentos.forecast.service:Forecast") as address,
-        httpx.Client(base_url=address, timeout=60, trust_env=False) as opened,
-    ):
+    with shop.client("bentos.forecast.service:Forecast", "forecast", **{"model.json": model.to_bytes()}) as opened:
         yield opened
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -305,24 +304,14 @@ def test_ids_that_a_table_made_floats_of_are_those_of_the_model(
 
 # A real server
 
-SAVE_A_SMALL_MODEL = """
-import numpy as np
-from models.recommend import Parameters, Ratings, fit
-from training.store import save
-user, item = np.nonzero(np.random.default_rng(42).random((30, 200)) < 0.3)
-ratings = Ratings(users=tuple(map(str, range(30))), items=tuple(map(str, range(200))), user=user, item=item)
-model = fit(ratings, Parameters(), {"50": "Star Wars (1977)"})
-print(save("recommend", {"model.npz": model.to_bytes()}, labels={}, metadata={}))
-"""
-
 
 @pytest.fixture(scope="module")
 def client(shop: Any) -> Iterator[httpx.Client]:
-    shop.run(sys.executable, "-c", SAVE_A_SMALL_MODEL)
-    with (
-        shop.serving("bentos.recommend.service:Recommend") as address,
-        httpx.Client(base_url=address, timeout=60) as opened,
-    ):
+    """Of a model that knows the ids of the examples."""
+    user, item = np.nonzero(np.random.default_rng(42).random((30, 200)) < 0.3)
+    rated = Ratings(users=tuple(map(str, range(30))), items=tuple(map(str, range(200))), user=user, item=item)
+    model = fit(rated, Parameters(), {"50": "Star Wars (1977)"})
+    with shop.client("bentos.recommend.service:Recommend", "recommend", **{"model.npz": model.to_bytes()}) as opened:
         yield opened
 
 

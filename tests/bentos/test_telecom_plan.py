@@ -185,21 +185,12 @@ def test_a_file_is_answered_offline_and_bad_rows_are_put_aside(model: TelecomPla
 
 # Over HTTP
 
-SAVE = """
-from pathlib import Path
-from training.store import save
-print(save("telecom_plan", {"model.npz": Path("telecom_plan.npz").read_bytes()}, labels={}, metadata={}))
-"""
-
 
 @pytest.fixture(scope="module")
 def client(shop: Any, model: TelecomPlanModel) -> Iterator[httpx.Client]:
-    (shop.root / "telecom_plan.npz").write_bytes(model.to_bytes())
-    shop.run(sys.executable, "-c", SAVE)
-    with (
-        shop.serving("bentos.telecom_plan.service:TelecomPlan") as address,
-        httpx.Client(base_url=address, timeout=60, trust_env=False) as opened,
-    ):
+    with shop.client(
+        "bentos.telecom_plan.service:TelecomPlan", "telecom_plan", **{"model.npz": model.to_bytes()}
+    ) as opened:
         yield opened
 
 
