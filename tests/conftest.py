@@ -26,13 +26,14 @@ settings.load_profile("patient")
 
 # These begin first, the longest at the front: else one process works on the last of them while the others wait.
 _LONGEST = (
-    "e2e/test_steering.py",
+    "e2e/test_steering.py",  # makes the environment for which other tests wait: no two of these at once
+    "serve/test_conformance.py",
+    "training/test_churn.py",
     "e2e/test_crash_safety.py",
     "e2e/test_interrupts.py",
     "e2e/test_containers.py",
     "e2e/test_leader.py",
     "e2e/test_hygiene.py",
-    "serve/test_conformance.py",
     "e2e/test_wheel.py",
     "images/test_real_image.py",
     "runtimes/test_container.py",
