@@ -47,12 +47,17 @@ def test_a_bento_that_is_much_slower_fails_the_load_gate(serving: House) -> None
 def test_a_calibration_is_stored_and_leaves_nothing_running(serving: House) -> None:
     before = {p.pid for p in serving.processes()}
 
-    said = serving.run("gate", "calibrate", "echo", "--json", *SMALL).json
+    for _ in range(3):  # it refuses to measure on a machine that is busy, which this one may be for a moment
+        done = serving.run("gate", "calibrate", "echo", "--json", *SMALL, expect=None)
+        if "the machine is too busy" not in done.err:
+            break
+    assert done.code == 0, done.text
 
     stored = files.calibration(serving.home, "echo")
     found = from_json(stored.read_bytes())
     assert (found.deployment, found.bento, found.launches, found.duration_s) == ("echo", "echo:v1", 3, 2)
     assert 0 <= found.launch_sigma <= found.launch_sigma_high
+    said = done.json
     assert said["launch_sigma"] == found.launch_sigma
     assert set(said["resolves"]) == set(QUANTILES)
     assert all(margin > 0 for by_time in said["resolves"].values() for margin in by_time.values())
