@@ -2,6 +2,9 @@
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 RUN := $(UV) run --frozen
 
+# A thousand processes are started here: none of them is to compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo train serve test check unit down clean conformance bench-demo bench-serve bench-report bench-images bench-gate \
   bench-train bench-m3 bench-shop bench-scale bench-chaos
