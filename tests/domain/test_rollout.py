@@ -570,7 +570,7 @@ def worlds(draw: st.DrawFn) -> Observation:
 
 
 @given(rollouts(), worlds())
-@settings(max_examples=500)
+@settings(max_examples=1000)
 def test_traffic_goes_only_to_healthy_revisions_that_passed(r: Rollout, w: Observation) -> None:
     action = decide(r, w)
     if isinstance(action, Shift) and (share := action.weights.get(r.green.name)):
@@ -583,7 +583,7 @@ def test_traffic_goes_only_to_healthy_revisions_that_passed(r: Rollout, w: Obser
 
 
 @given(rollouts(), worlds())
-@settings(max_examples=500)
+@settings(max_examples=1000)
 def test_what_serves_is_never_stopped(r: Rollout, w: Observation) -> None:
     action = decide(r, w)
     if isinstance(action, Stop):
@@ -599,7 +599,7 @@ def test_what_serves_is_never_stopped(r: Rollout, w: Observation) -> None:
 
 
 @given(rollouts(), worlds())
-@settings(max_examples=500)
+@settings(max_examples=1000)
 def test_deciding_again_after_recording_repeats_or_goes_on_but_never_goes_back(r: Rollout, w: Observation) -> None:
     """A crash after `record` and before the action: the next decision is the same action, or one that may follow."""
     action = decide(r, w)
@@ -657,7 +657,7 @@ class ObedientWorld:
 
 
 @given(rollouts(), worlds(), st.sampled_from(Outcome), _maybe)
-@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 def test_an_obedient_world_always_reaches_an_end_from_any_start(
     r: Rollout, start: Observation, outcome: Outcome, sick: bool
 ) -> None:

