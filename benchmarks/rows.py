@@ -50,12 +50,15 @@ def publish(benchmark: str, rows: Sequence[Row], *, command: str) -> None:
 
 
 def published(benchmark: str) -> list[Row]:
-    """What was last written, so that a part of it may be measured again: each row with its date."""
-    if not _file(benchmark).exists():
-        return []
-    document = json.loads(_file(benchmark).read_text())
-    fields = ("name", "value", "unit", "goal")
-    return [Row(**{f: row[f] for f in fields}, date=row.get("date", document["date"])) for row in document["rows"]]
+    """What was last written, so that a part of it may be measured again."""
+    return read(_file(benchmark).read_text()) if _file(benchmark).exists() else []
+
+
+def read(text: str) -> list[Row]:
+    """The rows of a file of results, each with its date."""
+    document = json.loads(text)
+    day, fields = document.get("date", ""), ("name", "value", "unit", "goal")
+    return [Row(**{f: row[f] for f in fields}, date=row.get("date", day)) for row in document["rows"]]
 
 
 def _document(row: Row) -> dict[str, Any]:

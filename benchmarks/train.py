@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import page
-from benchmarks.rows import RESULTS, Row, publish
+from benchmarks.rows import RESULTS, Row, publish, read
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = RESULTS / "train.json"
@@ -149,10 +149,7 @@ def _committed(revision: str) -> Rows:
 
 
 def _rows(document: str) -> Rows:
-    return {
-        row["name"]: Row(name=row["name"], value=row["value"], unit=row["unit"], goal=row["goal"])
-        for row in json.loads(document)["rows"]
-    }
+    return {row.name: row for row in read(document)}
 
 
 if __name__ == "__main__":
