@@ -91,7 +91,7 @@ def tail_shift(
                  happened to the machine in it happened to both. An arm without any latency raises ValueError.
     q            in (0, 1); alpha: of each side
 
-    Basic (reverse percentile) intervals: Davison & Hinkley, Bootstrap Methods and their Application, 5.2 and 8.2.
+    Percentile intervals, of whole blocks: Davison & Hinkley, Bootstrap Methods and their Application, 5.3 and 8.2.3.
     Few blocks make any bootstrap too sure of itself; the width is corrected by Student's t and by n / (n - 1), as
     Hesterberg, What Teachers Should Know About the Bootstrap (2015), 5.2, does ("expanded percentile").
     """

@@ -123,12 +123,13 @@ def test_the_first_look_at_services_that_stand_still_has_two_stalls_in_it() -> N
     assert STALLS.gate.duration.total_seconds() / 3 >= 2 * STALL_EVERY_S
 
 
-def test_a_delay_is_corrected_by_what_a_pilot_says_waiting_costs_besides() -> None:
-    blue = np.full(1000, 10.0)
+@pytest.mark.parametrize("usual_ms", [10.0, 25.0])
+def test_a_delay_is_corrected_by_what_a_pilot_says_waiting_costs_besides(usual_ms: float) -> None:
+    blue = np.full(1000, usual_ms)
 
     made = shift(0.15)(lambda injection: (blue, blue + 1.3 * injection.delay_ms + 0.5))  # 30 % and 0.5 ms more
 
-    assert 10.0 + 1.3 * made.delay_ms + 0.5 == pytest.approx(11.5, rel=0.05)
+    assert usual_ms + 1.3 * made.delay_ms + 0.5 == pytest.approx(1.15 * usual_ms, rel=0.05)
 
 
 def test_a_tail_moves_p99_by_as_much_as_is_asked_for_and_p50_not_at_all() -> None:
