@@ -13,6 +13,7 @@ from benchmarks.gate.ledger import Run
 from benchmarks.gate.scenarios import QUICK, Injection, Latencies, Scenario
 from benchmarks.gate.serving import Placement, forest, serving
 from benchmarks.gate.stalls import read_record, truth
+from benchmarks.gate.work import trees
 from noren.domain.deployment import LoadGate, Slo
 from noren.domain.verdict import Verdict
 from noren.gates import standalone
@@ -29,7 +30,8 @@ def run(scenario: Scenario, number: int, where: Placement) -> Run:
     with tempfile.TemporaryDirectory(prefix="noren-gate-") as folder:
         found = _run(scenario, number, Path(folder), (blue, green), where)
     print(f"{scenario.name}: {found['outcome']} after {found['seconds']:.0f} s: {found['reason']}", flush=True)
-    return {"scenario": scenario.name, **found, "injection": asdict(green), "blue_injection": asdict(blue)}
+    served = {"injection": asdict(green), "blue_injection": asdict(blue), "trees": trees()}
+    return {"scenario": scenario.name, **found, **served}
 
 
 def judged(question: standalone.Question, folder: Path) -> Verdict:

@@ -11,24 +11,22 @@ import random
 import time
 
 import bentoml
-import joblib
 import numpy as np
 
+from benchmarks.gate import work
 from benchmarks.gate.scenarios import Injection
-from benchmarks.serve.scorers import MODELS
 
-_TREES = 60
+_TREES = int(os.environ.get("TREES", work.MOST_TREES))
 _INJECTION = Injection(**json.loads(os.environ.get("INJECT", "{}")))
 _RECORD = os.environ.get("RECORD")
 
 
 @bentoml.service
 class Forest:
-    """60 trees on rows of 30 numbers."""
+    """Some trees on rows of 30 numbers."""
 
     def __init__(self) -> None:
-        self._forest = joblib.load(MODELS / "forest.joblib")
-        self._forest.estimators_ = self._forest.estimators_[:_TREES]
+        self._forest = work.forest(_TREES)
         self._chance = random.Random(_INJECTION.seed)
         self._pauses: asyncio.Task[None] | None = None
         # One line is one write: a service that is killed has left whole lines.

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.gate.scenarios import Injection
+from benchmarks.gate.work import trees
 from benchmarks.serve.environments import ROOT
 from benchmarks.serve.tree import cores
 from noren.machine import free_port
@@ -67,7 +68,7 @@ def forest(injection: Injection, record: Path | None = None) -> Service:
     noted = {"RECORD": str(record)} if record else {}
     return Service(
         argv=(str(Path(sys.executable).with_name("noren-serve")), "benchmarks.gate.service:Forest"),
-        env={"INJECT": json.dumps(asdict(injection)), "OMP_NUM_THREADS": "1", **noted},
+        env={"INJECT": json.dumps(asdict(injection)), "TREES": str(trees()), "OMP_NUM_THREADS": "1", **noted},
         ready=("GET", "/readyz", None),
     )
 

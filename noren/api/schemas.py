@@ -103,6 +103,7 @@ class RolloutView(BaseModel):
     started_at: datetime
     ready_at: datetime | None
     switched_at: datetime | None
+    warm_until: datetime | None = None  # blue is kept until then, in case somebody wants to go back
     ended_at: datetime | None
 
     @classmethod
@@ -120,6 +121,7 @@ class RolloutView(BaseModel):
             started_at=rollout.started_at,
             ready_at=rollout.ready_at,
             switched_at=rollout.switched_at,
+            warm_until=rollout.warm_until,
             ended_at=rollout.ended_at,
         )
 

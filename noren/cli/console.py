@@ -66,8 +66,22 @@ def state(view: DeploymentView) -> str:
     if rollout is None:
         return "nothing applied"
     paused = ", paused" if rollout.paused and rollout.active else ""
-    reason = f": {rollout.failure}" if rollout.failure else ""
-    reason = ": `noren promote` or `noren abort` decides" if rollout.state == "held" else reason
+    reason = rollout.failure or awaited(view)
+    return f"{rollout.green} {rollout.state}{paused}{reason and f': {reason}'}"
+
+
+def awaited(view: DeploymentView) -> str:
+    """What the rollout waits for, where that is not machinery but guests, a person or a clock; "" elsewhere."""
+    rollout = view.rollout
+    if rollout is None or not rollout.active:
+        return ""
+    if rollout.state == "held":
+        return "`noren promote` or `noren abort` decides"
+    if rollout.paused:
+        return "`noren resume` goes on"
     if rollout.state.startswith("unvisited"):
-        reason = ": waits for guests; `noren promote` sends it all traffic without them"
-    return f"{rollout.green} {rollout.state}{paused}{reason}"
+        return "waits for guests; `noren promote` sends it all traffic without them"
+    if rollout.state == "baking" and rollout.warm_until:
+        until = f"{rollout.warm_until.astimezone():%H:%M:%S}"
+        return f"serves all guests; {rollout.blue} stays warm until {until}, or until `noren promote`"
+    return ""

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noren.api.schemas import DeploymentView, EventView
-from noren.cli.console import OptionalName, client, only_name, out, state
+from noren.cli.console import OptionalName, awaited, client, only_name, out, state
 from noren.cli.status import weights
 from noren.cli.verdict import evidence
 from noren.client import Client
@@ -34,6 +34,7 @@ def follow(control: Client, wanted: Mapping[str, str | None], *, quiet: bool = F
             superseded by another's; None: whichever it is
     """
     last = {name: _before_rollout(control, name) for name in wanted}
+    told: dict[str, str] = {}
     ended: dict[str, DeploymentView] = {}
     with Live(console=out, refresh_per_second=4, transient=True, auto_refresh=False) as live:
         while under_way := [name for name in wanted if name not in ended]:
@@ -44,8 +45,12 @@ def follow(control: Client, wanted: Mapping[str, str | None], *, quiet: bool = F
             if not quiet:
                 for event in sorted((e for _, events in seen.values() for e in events), key=lambda e: e.id):
                     live.console.print(_line(event, named=len(wanted) > 1), soft_wrap=True, markup=False)
-                for name in ended.keys() & seen.keys():
-                    _print_end(live.console, ended[name])
+                for name, (view, _) in seen.items():
+                    if name in ended:
+                        _print_end(live.console, view)
+                    elif not out.is_terminal and awaited(view) != told.get(name, ""):
+                        told[name] = awaited(view)
+                        _print_awaited(live.console, view)
             if out.is_terminal and not quiet:
                 live.update(Group(*(_now(seen[name][0]) for name in under_way if name not in ended)), refresh=True)
             if len(ended) < len(wanted):
@@ -61,6 +66,12 @@ def _is_done(view: DeploymentView, revision: str | None) -> bool:
     if revision:
         return view.live is not None and view.live.name == revision
     return bool(view.rollout and not view.rollout.active and not view.rollout.failure)
+
+
+def _print_awaited(console: Console, view: DeploymentView) -> None:
+    """For who sees lines only: minutes may pass until the next one. A terminal shows it all the time."""
+    if awaited(view):
+        console.print(f"{view.name}: {state(view)}", soft_wrap=True, markup=False)
 
 
 def _print_end(console: Console, view: DeploymentView) -> None:

@@ -20,8 +20,8 @@ def decide(rollout: Rollout, seen: Observation) -> Action:
         return recover(rollout, rollout.blue, seen)
     if reason := _failed(rollout, seen):
         return Fail(reason)
-    if rollout.switched_at:
-        return _settle(rollout, max(rollout.switched_at, rollout.recovered_at or rollout.switched_at), seen)
+    if rollout.baking_from:
+        return _settle(rollout, rollout.baking_from, seen)
     return _advance(rollout, seen)
 
 
@@ -141,16 +141,15 @@ def _shift(rollout: Rollout, seen: Observation) -> Action:
     return Shift(_split(rollout, steps[step]), step)
 
 
-def _settle(rollout: Rollout, switched_at: datetime, seen: Observation) -> Action:
+def _settle(rollout: Rollout, baking_from: datetime, seen: Observation) -> Action:
     """Green serves. Keep blue warm for a while, let its last requests end, then stop it."""
     green, blue, strategy = rollout.green, rollout.blue, rollout.green.strategy
     if dict(seen.weights) != _all_on(green):
         return Shift(_all_on(green), len(strategy.steps) - 1)
-    hurried = rollout.rushed or rollout.superseded_by is not None or rollout.released
-    if blue and not hurried and (rollout.paused or seen.now < switched_at + strategy.bake):
+    if blue and rollout.warm_until and (rollout.paused or seen.now < rollout.warm_until):
         return Wait("paused: blue stays warm" if rollout.paused else f"baking: {blue.name} stays warm")
     if blue and seen.exists(blue):
-        if not seen.idle(blue) and seen.now < switched_at + max(strategy.bake, strategy.drain_within):
+        if not seen.idle(blue) and seen.now < baking_from + max(strategy.bake, strategy.drain_within):
             return Wait(f"draining {blue.name}")
         return Stop(blue.name)
     return Finish(succeeded=True)

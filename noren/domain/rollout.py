@@ -76,6 +76,19 @@ class Rollout:
         return None
 
     @property
+    def baking_from(self) -> datetime | None:
+        """Since when green serves all guests, without a gap; None before."""
+        return self.switched_at and max(self.switched_at, self.recovered_at or self.switched_at)
+
+    @property
+    def warm_until(self) -> datetime | None:
+        """Until when blue, which has no guests any more, is kept; None where it is not, or nobody waits for that."""
+        hurried = self.rushed or self.superseded_by is not None or self.released
+        if self.blue is None or self.baking_from is None or self.failure or hurried:
+            return None
+        return self.baking_from + self.green.strategy.bake
+
+    @property
     def phase(self) -> str:
         """The state in the words of a person."""
         strategy = self.green.strategy

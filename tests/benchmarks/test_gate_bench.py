@@ -24,6 +24,7 @@ from benchmarks.gate.scenarios import (
 )
 from benchmarks.gate.serving import Placement
 from benchmarks.gate.stalls import Record, read_record, truth
+from benchmarks.gate.work import fitting
 from benchmarks.rows import publish, published, today
 from noren.gates.duet import ROW
 
@@ -142,6 +143,11 @@ def test_a_tail_moves_p99_by_as_much_as_is_asked_for_and_p50_not_at_all() -> Non
 
     ratios = [float(np.quantile(green, q) / np.quantile(latencies, q)) for q in (0.5, 0.99)]
     assert ratios == pytest.approx([1.0, 1.6], rel=0.02)
+
+
+@pytest.mark.parametrize(("took_ms", "trees"), [(0.1, 60), (2.7, 60), (5.4, 30), (1000.0, 10)])
+def test_a_slow_machine_is_given_less_work_so_that_it_is_as_busy(took_ms: float, trees: int) -> None:
+    assert fitting(took_ms) == trees
 
 
 def test_a_pinned_service_gets_a_core_and_another_one_does_not() -> None:

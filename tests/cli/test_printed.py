@@ -18,7 +18,7 @@ from noren.api.schemas import (
     StatusView,
     VerdictView,
 )
-from noren.cli import logs, status, verdict, watch
+from noren.cli import console, logs, status, verdict, watch
 from noren.client import Client
 from noren.control.ports import ReplicaState
 from noren.domain.verdict import Outcome
@@ -156,6 +156,48 @@ def test_several_rollouts_are_told_together_in_the_order_in_which_things_happene
     assert not watch.follow(Answers(history).client(), {"shop": None, "cart": None})
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if "line " in line]
     assert [(line[1], line[-1]) for line in lines] == [(("shop", "cart")[n % 2], str(n)) for n in range(1, 7)]
+
+
+WARM = {"blue": "shop-0", "warm_until": NOON}
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"state": "gating"}, "shop-1 gating"),
+        ({"state": "gating", "paused": True}, "shop-1 gating, paused: `noren resume`"),
+        ({"state": "held", "paused": True}, "shop-1 held, paused: `noren promote` or `noren abort`"),
+        ({"state": "unvisited(10)"}, "shop-1 unvisited(10): waits for guests"),
+        ({"state": "baking"}, "shop-1 baking"),
+        ({"state": "baking"} | WARM, "shop-1 baking: serves all guests; shop-0 stays warm until"),
+        ({"state": "done", "active": False, "paused": True} | WARM, "shop-1 done"),
+    ],
+)
+def test_the_state_says_what_is_waited_for(known: dict[str, Any], said: str) -> None:
+    view = deployment()
+    assert view.rollout
+    rollout = view.rollout.model_copy(update={"active": True, "failure": None} | known)
+    told = console.state(view.model_copy(update={"rollout": rollout}))
+    assert told.startswith(said)
+    assert (":" in told) == (":" in said)
+
+
+def test_who_follows_by_lines_is_told_once_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = deployment()
+    assert view.rollout
+    under_way = {"failure": None, "active": True, "state": "baking"} | WARM
+    course = [view.rollout.model_copy(update=update) for update in (under_way, under_way, {"failure": None})]
+    seen = [(view.model_copy(update={"rollout": rollout}), []) for rollout in course]
+    monkeypatch.setattr(watch, "_ask", lambda *_: seen.pop(0))
+    monkeypatch.setattr(watch, "_EVERY_S", 0)
+    assert watch.follow(Answers().client(), {"shop": None})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" stays warm")[0] for line in lines[:2]] == [
+        "shop: shop-1 baking: serves all guests; shop-0",
+        "shop: shop-1 undone",
+    ]
 
 
 @pytest.mark.parametrize(

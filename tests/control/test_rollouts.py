@@ -278,6 +278,19 @@ def test_of_many_revisions_applied_during_a_rollout_only_the_last_is_rolled_out(
     assert [r.number for r in house.store.revisions("shop")] == [1, 2, 3, 4]
 
 
+def test_blue_is_stopped_when_the_rollout_says_and_nothing_is_said_where_nobody_waits(house: House) -> None:
+    house.live("shop:v1")
+    house.apply("shop:v2")
+    house.run(15)
+    baking = house.deployment().active
+    assert baking
+    assert replace(baking, rushed=True).warm_until is None
+
+    house.run(10)
+    stopped = {event.message: event.at for event in house.store.events("shop") if event.kind == "stop"}
+    assert stopped["stopping shop-1"] == baking.warm_until
+
+
 def test_a_revision_applied_while_baking_ends_the_bake_and_takes_green_as_its_blue(house: House) -> None:
     house.live("shop:v1")
     house.apply("shop:v2")
