@@ -189,7 +189,9 @@ def test_who_follows_by_lines_is_told_once_what_is_waited_for(
     assert view.rollout
     under_way = {"failure": None, "active": True, "state": "baking"} | WARM
     course = [view.rollout.model_copy(update=update) for update in (under_way, under_way, {"failure": None})]
-    seen = [(view.model_copy(update={"rollout": rollout}), []) for rollout in course]
+    seen: list[tuple[DeploymentView, list[EventView]]] = [
+        (view.model_copy(update={"rollout": rollout}), []) for rollout in course
+    ]
     monkeypatch.setattr(watch, "_ask", lambda *_: seen.pop(0))
     monkeypatch.setattr(watch, "_EVERY_S", 0)
     assert watch.follow(Answers().client(), {"shop": None})
