@@ -45,7 +45,7 @@ def judged(question: standalone.Question, folder: Path) -> Verdict:
 def _run(
     scenario: Scenario, number: int, folder: Path, injections: tuple[Injection, Injection], where: Placement
 ) -> Run:
-    records = [folder / f"{name}.record" if scenario.both else None for name in ("blue", "green")]
+    records = [folder / f"{name}.record" if scenario.recorded else None for name in ("blue", "green")]
     services = [forest(injection, record) for injection, record in zip(injections, records, strict=True)]
     # In turn: whoever is started second is a little quicker on a core that both share.
     first, second = services[:: -1 if number % 2 else 1]
@@ -60,7 +60,7 @@ def _run(
         "seconds": (verdict.ended_at - verdict.started_at).total_seconds(),
         "figures": {check.name: dict(check.figures) for check in verdict.checks},
         **_by_rivals(folder),
-        **(_truths(folder, verdict) if scenario.both else {}),
+        **(_truths(folder, verdict) if scenario.recorded else {}),
         **({} if sequential is None else {"sequential": sequential}),
     }
 

@@ -16,9 +16,11 @@ from benchmarks.gate.scenarios import (
     RAMPS,
     SCENARIOS,
     STALL_EVERY_S,
+    USUAL_P50_MS,
     Experiment,
     Injection,
     Scenario,
+    own_tails,
     shift,
     tail,
 )
@@ -28,7 +30,7 @@ from benchmarks.gate.work import fitting
 from benchmarks.rows import publish, published, today
 from noren.gates.duet import ROW
 
-STALLS = next(s for s in SCENARIOS if s.both)
+STALLS = next(s for s in SCENARIOS if s.recorded)
 NOTHING = SCENARIOS[0]
 UNTIL_S, ZERO_S, WAY_S, WORK_S = 100.0, 5000.0, 0.001, 0.01
 
@@ -143,6 +145,17 @@ def test_a_tail_moves_p99_by_as_much_as_is_asked_for_and_p50_not_at_all() -> Non
 
     ratios = [float(np.quantile(green, q) / np.quantile(latencies, q)) for q in (0.5, 0.99)]
     assert ratios == pytest.approx([1.0, 1.6], rel=0.02)
+
+
+def test_tails_of_their_own_differ_by_as_much_as_is_asked_for_and_nothing_else_does() -> None:
+    chance = np.random.default_rng(5)
+    arms = []
+    for injection in own_tails(0.6)(3):
+        latencies = chance.lognormal(np.log(USUAL_P50_MS), 0.3, size=400_000)
+        arms.append(latencies + injection.tail_ms * (chance.random(latencies.size) < injection.tail_share))
+
+    ratios = [float(np.quantile(arms[1], q) / np.quantile(arms[0], q)) for q in (0.5, 0.95, 0.99)]
+    assert ratios == pytest.approx([1.0, 1.0, 1.6], rel=0.02)
 
 
 @pytest.mark.parametrize(("took_ms", "trees"), [(0.1, 60), (2.7, 60), (5.4, 30), (1000.0, 10)])
