@@ -165,6 +165,9 @@ SCENARIOS = (
         at_least={"FAIL": 0.95},
         at_most={"PASS": 0},
     ),
+    Scenario(
+        name="p99 +30 %, the margin, tails of their own", runs=12, both=own_tails(_QUICK.p99), at_most={"PASS": 1}
+    ),
     Scenario(name="0.5 % errors", runs=6, injection=Injection(error_rate=0.005), at_most={"PASS": 0}),
     Scenario(name="one endpoint fails", runs=3, injection=Injection(broken_endpoint=True), at_least={"FAIL": 1.0}),
     Scenario(name="p99 +20 %", runs=5, gate=FULL, injection=tail(0.2), at_most={"PASS": 0}),
