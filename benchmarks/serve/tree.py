@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -21,8 +22,12 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+@functools.cache
 def cores() -> tuple[int, int]:
-    """The core of the server and that of the load generator; the same one where there is only one."""
+    """The core of the server and that of the load generator; the same one where there is only one.
+
+    Told once: a process that has bound itself to the generator's core sees no other any more.
+    """
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[-1]
 

@@ -1,9 +1,13 @@
 """The pure parts of `make bench-serve`: reading answers, medians, goals, tables."""
 
+import os
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.page import write
@@ -15,6 +19,7 @@ from benchmarks.serve.goals import goals
 from benchmarks.serve.hotspots import functions
 from benchmarks.serve.memory import growth
 from benchmarks.serve.tables import markdown, rows
+from benchmarks.serve.tree import Tree, cores
 
 
 def load(*rounds: float, p99: float = 3.0, cpu_us: float = 100.0, failed: int = 0) -> Figures:
@@ -159,3 +164,20 @@ def test_a_connection_that_was_idle_too_long_is_not_used_again(monkeypatch: pyte
         assert not before & set(client._idle)
     server.shutdown()
     server.server_close()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core cannot be shared out")
+def test_the_server_has_a_core_without_the_load_generator(tmp_path: Path) -> None:
+    def measure() -> tuple[set[int], list[int]]:
+        os.sched_setaffinity(0, {cores()[1]})  # of this thread alone
+        argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+        server = Tree.start(argv, environment={}, folder=tmp_path, log=tmp_path / "log", core=cores()[0])
+        try:
+            return os.sched_getaffinity(0), psutil.Process(server.root.pid).cpu_affinity()
+        finally:
+            server.stop()
+
+    with ThreadPoolExecutor(1) as thread:
+        generator, server = thread.submit(measure).result()
+    assert len(generator) == len(server) == 1
+    assert generator.isdisjoint(server)
