@@ -19,6 +19,7 @@ from noren_serve.threads import Call
 _QUIET_TURNS = 3  # a request takes two turns of the event loop from the socket to the queue
 _NAP_S = 0.025  # what an overloaded worker's other answers may come later, at most: mostly a batch ends before
 _HEADROOM = 0.8  # predictions err; a request is shed when it would use more than this part of its time
+_WAY_BACK = 0.05  # of its time: until an answer is out, and what is predicted of a batch that is about to run errs by
 
 
 class Overloaded(Exception):  # noqa: N818  it is what the caller is told
@@ -235,6 +236,7 @@ class Batcher:
         """The oldest rows that fit into one batch, without those of callers who left or whose time is up."""
         pieces: list[_Piece] = []
         room, now = self._max_rows, perf_counter()
+        until_s = self._cost.predict(min(room, self._waiting_rows))
         unfinished: list[_Job] = []
         while room and self._waiting:
             job = self._waiting.popleft()
@@ -244,7 +246,7 @@ class Batcher:
                 if not job.future.done():
                     job.future.set_exception(Gone())
                 continue
-            if not job.taken and self._is_late(now - job.arrived):
+            if not job.taken and self._is_late(now - job.arrived, until_s):
                 job.future.set_exception(self._too_late(self._wait_s(0)))
                 continue
             size = min(left, room)
@@ -260,12 +262,12 @@ class Batcher:
             self._waiting_rows += min(job.rows - job.taken, self._max_rows)
         return pieces
 
-    def _is_late(self, waited_s: float) -> bool:
-        """Its answer would come too late. Who has just come is computed whatever is predicted: or one slow batch
-        would have all later ones refused.
+    def _is_late(self, waited_s: float, until_s: float) -> bool:
+        """An answer after `until_s` more would come too late. Who has just come is computed whatever is predicted: or
+        one slow batch would have all later ones refused.
         """
         just_come = waited_s <= self._max_latency * (1 - _HEADROOM)
-        return not just_come and waited_s + self._cost.predict(1) > self._max_latency
+        return not just_come and waited_s + until_s > self._max_latency * (1 - _WAY_BACK)
 
     def _done(self, pieces: list[_Piece], call: Call) -> None:
         """A thread has computed the batch."""

@@ -851,6 +851,16 @@ def test_whoever_waited_too_long_all_the_same_is_refused_rather_than_answered_la
     within(test())
 
 
+@pytest.mark.parametrize(("waited_s", "until_s", "late"), [
+    (2.0, 0.8, False),
+    (2.0, 0.9, True),  # in time by a hair is late when it arrives
+    (0.5, 9.0, False),
+    (0.7, 9.0, True),
+])  # fmt: skip
+def test_an_answer_needs_time_for_its_way_back(waited_s: float, until_s: float, late: bool) -> None:
+    assert batcher(Model(), max_latency=3.0)._is_late(waited_s, until_s) is late
+
+
 def test_after_an_overload_all_are_served_again(clock: Clock) -> None:
     async def test() -> None:
         model = Model()
