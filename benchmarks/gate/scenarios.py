@@ -13,6 +13,7 @@ from noren.domain.deployment import LoadGate, Margins
 
 TAIL_SHARE = 0.015  # of the requests: enough to move p99, and too few to move p95
 USUAL_P50_MS = 13.0  # of the unchanged service, about
+OWN_TIME_MS = 40.0  # of a service that waits for others before it answers: what it takes is mostly not the machine's
 OWN_TAIL_MS, OWN_TAIL_SHARE = 150.0, 0.03  # of a service whose p99 is its own and not the machine's; p95 is not in it
 STALL_S, STALL_EVERY_S = 1.0, 20.0
 QUICK = replace(LoadGate(), slack_ms=0.0)
@@ -118,6 +119,16 @@ def tail(part: float) -> Callable[[Pilot], Injection]:
     return made
 
 
+def own_time(part: float) -> Callable[[int], tuple[Injection, Injection]]:
+    """Both arms let every request wait; green so much longer that p50 grows by this part."""
+
+    def made(number: int) -> tuple[Injection, Injection]:
+        blue = Injection(delay_ms=OWN_TIME_MS, seed=2 * number + 1)
+        return blue, replace(blue, delay_ms=OWN_TIME_MS + part * (OWN_TIME_MS + USUAL_P50_MS), seed=2 * number + 2)
+
+    return made
+
+
 def own_tails(part: float) -> Callable[[int], tuple[Injection, Injection]]:
     """Both arms let a few requests wait; green so much longer that p99, which is among them, grows by this part."""
 
@@ -144,6 +155,14 @@ SCENARIOS = (
         name="p50 +30 %",
         runs=12,
         injection=shift(2 * _QUICK.p50),
+        sequential=3,
+        at_least={"FAIL": 0.95},
+        at_most={"PASS": 0},
+    ),
+    Scenario(
+        name="p50 +30 %, time of its own",
+        runs=12,
+        both=own_time(2 * _QUICK.p50),
         sequential=3,
         at_least={"FAIL": 0.95},
         at_most={"PASS": 0},

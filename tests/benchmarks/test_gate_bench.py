@@ -21,6 +21,7 @@ from benchmarks.gate.scenarios import (
     Injection,
     Scenario,
     own_tails,
+    own_time,
     shift,
     tail,
 )
@@ -145,6 +146,14 @@ def test_a_tail_moves_p99_by_as_much_as_is_asked_for_and_p50_not_at_all() -> Non
 
     ratios = [float(np.quantile(green, q) / np.quantile(latencies, q)) for q in (0.5, 0.99)]
     assert ratios == pytest.approx([1.0, 1.6], rel=0.02)
+
+
+@pytest.mark.parametrize("usual_ms", [8.0, USUAL_P50_MS, 20.0])
+def test_time_of_its_own_makes_p50_grow_by_about_the_same_on_a_fast_and_on_a_slow_machine(usual_ms: float) -> None:
+    blue, green = own_time(0.3)(3)
+
+    assert (usual_ms + green.delay_ms) / (usual_ms + blue.delay_ms) == pytest.approx(1.3, abs=0.04)
+    assert blue.seed != green.seed
 
 
 def test_tails_of_their_own_differ_by_as_much_as_is_asked_for_and_nothing_else_does() -> None:
