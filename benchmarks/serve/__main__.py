@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from benchmarks import page
 from benchmarks.rows import Row, publish, published, show
-from benchmarks.serve import endurance, hotspots, lone, tables, training
+from benchmarks.serve import endurance, hotspots, tables, training, turns
 from benchmarks.serve.contenders import Contender
 from benchmarks.serve.figures import Results, entry
 from benchmarks.serve.goals import goals
@@ -54,7 +54,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("what", nargs="?", choices=["run", "profile"], default="run")
     parser.add_argument("--quick", action="store_true", help="one short round, to try; nothing is published")
     parser.add_argument(
-        "--only", default="", metavar="NAME,...", help="servers and models whose names contain one; alone; overload"
+        "--only", default="", metavar="NAME,...", help="servers and models whose names contain one; turns; overload"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="fewer are not published")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load")
@@ -87,7 +87,7 @@ def _profile(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     began = time.monotonic()
     results = _rounds(_chosen(options.only), options.rounds, options.seconds)
-    judged = [*goals(results), *_alone(options), *_overload(options)]
+    judged = [*goals(results), *_turns(options), *_overload(options)]
     whole = not options.only and options.rounds >= ROUNDS
     if whole:
         publish("serve", [*tables.rows(results), *judged, *_kept_soak()], command=COMMAND)
@@ -136,10 +136,10 @@ def _line(measured: Run) -> str:
     return f"{window.answers.per_second:,.0f} req/s, {window.cpu_us:,.0f} us{disturbed}"
 
 
-def _alone(options: argparse.Namespace) -> list[Row]:
-    if options.only and "alone" not in options.only:
+def _turns(options: argparse.Namespace) -> list[Row]:
+    if options.only and "turns" not in options.only:
         return []
-    return lone.rows(0.3, rounds=1) if options.quick else lone.rows(1.0)
+    return turns.rows(0.3, rounds=1) if options.quick else turns.rows(1.0)
 
 
 def _overload(options: argparse.Namespace) -> list[Row]:

@@ -29,7 +29,6 @@ def _framework(results: Results) -> Iterator[Row]:
 def _sentiment(results: Results) -> Iterator[Row]:
     yield from _ratio(results, "tfidf", c.NOREN_BATCH, c.BARE, goal=">= 3")
     yield from _ratio(results, "tfidf", c.NOREN_BATCH, c.BARE_GREEDY)
-    yield from _ratio(results, "tfidf", c.NOREN_BATCH, c.BENTOML_BATCH, goal=">= 8")  # the same service, unchanged
     yield from _ratio(results, "tfidf", c.NOREN_BATCH, c.BENTOML_DEF)
     yield from _ratio(results, "tfidf", c.NOREN_BATCH, c.BENTOML_TUNED)
     for rival in RIVALS:
@@ -48,7 +47,6 @@ def _lean(results: Results) -> Iterator[Row]:
 
 
 def _forest(results: Results) -> Iterator[Row]:
-    yield from _ratio(results, "forest", c.NOREN_BATCH, c.BENTOML_BATCH, goal=">= 2.5")
     if noren := _load(results, "forest", c.NOREN_BATCH):
         yield Row(name=f"{_where('forest')}: shed at default settings", value=noren.failed, unit="requests", goal="= 0")
 
