@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 from bentoml.exceptions import BentoMLException
@@ -56,15 +55,8 @@ def encode(content: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-async def send_json(send: Any, status: int, content: Any, headers: Iterable[tuple[bytes, bytes]] = ()) -> int:
-    """Send one whole answer; returns the bytes of its body."""
-    body = encode(content)
-    await send_body(send, status, body, [JSON, *headers])
-    return len(body)
-
-
 async def send_body(send: Any, status: int, body: bytes, headers: Headers) -> None:
-    """Send one whole answer."""
+    """Send one whole answer by ASGI."""
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

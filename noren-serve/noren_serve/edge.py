@@ -14,7 +14,7 @@ from typing import Any
 
 from bentoml._internal.context import trace_context
 
-from noren_serve import answers, body
+from noren_serve import answers, body, reply
 from noren_serve.access_log import AccessLog
 from noren_serve.batching import Overloaded
 from noren_serve.body import HungUp, TooLarge
@@ -104,7 +104,8 @@ class Edge:
             if endpoint is not None and endpoint.takes(request.content_type):
                 data = await body.read(request.receive, self._limits.max_body)
                 request.length = len(data)
-                await endpoint(request.scope, request.receive, request.noting, data, request.span_id)
+                send, whole = request.noting, request.whole_answer
+                await endpoint(request.scope, request.receive, send, data, request.span_id, whole)
             else:
                 await self._app(request.scope, request.counted(self._limits.max_body), request.noting)
         except asyncio.CancelledError:
@@ -185,15 +186,23 @@ class _Request:
     async def answer(self, status: int, content: Any, headers: answers.Headers | None = None) -> None:
         """Answer with JSON, unless an answer has begun."""
         if not self.status:
-            self.status = status
-            extra = [(b"x-bentoml-request-id", self.span_id), *(headers or [])]
-            self.sent = await answers.send_json(self.send, status, content, extra)
+            extra = [answers.JSON, (b"x-bentoml-request-id", self.span_id), *(headers or [])]
+            await self.whole_answer(status, answers.encode(content), extra)
+
+    async def whole_answer(self, status: int, content: bytes, headers: answers.Headers) -> None:
+        """Send one whole answer, when none has begun. The headers are ours: well-formed, and without a length."""
+        self.status, self.sent = status, len(content)
+        if not reply.write(self.send, status, content, headers):
+            if self._patience:
+                self._patience.end(self)
+            await answers.send_body(self.send, status, content, headers)
+        self.whole = True
 
     async def too_large(self, limit: int) -> None:
         """Refuse the body."""
         self.refused = True
         text = f"the body is larger than {limit} bytes"
-        await self.answer(413, {"error": text}, [(b"connection", b"close")])
+        await self.answer(413, {"error": text}, [reply.CLOSE])
 
     async def noting(self, message: Any) -> None:
         """Send, and take down what is sent."""
