@@ -56,7 +56,7 @@ bench-demo: setup  ## seconds of each step of the demo, requests per second, mem
 	$(RUN) python -m benchmarks.demo
 
 # ARGS="--quick" and others: `python -m benchmarks.serve --help`.
-bench-serve: setup  ## noren-serve beside its peers: requests per second, CPU, latency, overload; 25 minutes
+bench-serve: setup  ## noren-serve beside its peers: requests per second, CPU, latency, overload; 35 minutes
 	$(RUN) python -m benchmarks.serve $(ARGS)
 
 # ARGS="--list" and others: `python -m benchmarks.gate --help`.
@@ -77,7 +77,7 @@ bench-train: setup  ## train every model, and publish its scores (DATA=folder of
 bench-m3: setup  ## forecasts of all 3,003 series of the M3 competition; may be interrupted
 	$(RUN) python -m benchmarks.forecast $(ARGS)
 
-bench-shop: setup  ## how fast each service of the shop answers, beside `bentoml serve`; 5 minutes (NAMES="churn blur")
+bench-shop: setup  ## how fast each service of the shop answers, beside `bentoml serve`; 10 minutes (NAMES="churn blur")
 	$(RUN) python -m benchmarks.shop $(NAMES)
 
 bench-images: setup  ## size of an image, seconds to make it again after a training (podman, root)
