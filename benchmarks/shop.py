@@ -245,7 +245,7 @@ def table(name: str, measured: Mapping[str, Rounds]) -> str:
         ("a repeated request, p50 ms", "{p50 of a repeated request:g}"),
         (f"items/s in batches of {SHOP[name].size}", "{items/s in batches:,g}"),
         ("start to first answer, s", "{start to first answer:.1f}"),
-        ("memory, MB", "{memory:g}"),
+        ("memory, MB", "{memory:.0f}"),
     ]
     body = ["| " + " | ".join([what, *(text.format_map(one) for one in seen)]) + " |" for what, text in lines]
     gain = _gain(name, measured["noren-serve"])
