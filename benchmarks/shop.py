@@ -117,6 +117,7 @@ def main(names: Sequence[str]) -> int:
         return 2
     train(names or list(SHOP))
     adopt_orphans()
+    os.sched_setaffinity(0, {cores()[1]})
     found: list[Row] = []
     for name in names or SHOP:
         asked = SHOP[name]
@@ -180,7 +181,6 @@ def serving(name: str, server: str, first: bytes) -> Iterator[tuple[Tree, int, f
 def measure(name: str, server: str, requests: Sequence[bytes], batches: Sequence[bytes]) -> Measured:
     """Start a server, ask it in four ways, end it. Raises StartError."""
     print(f"{name}: {server}", file=sys.stderr)
-    os.sched_setaffinity(0, {cores()[1]})
     with serving(name, server, requests[0]) as (tree, port, first_answer_s):
         # Not the same ones: of a slow service the cache would know all that the lone guest asked.
         alone = ask(port, requests[:DIFFERENT], connections=1)

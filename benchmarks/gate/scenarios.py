@@ -1,5 +1,6 @@
 """What is put into a service, and what the gate should say of it."""
 
+import functools
 import math
 import random
 from collections.abc import Callable
@@ -121,22 +122,19 @@ def tail(part: float) -> Callable[[Pilot], Injection]:
 
 def own_time(part: float) -> Callable[[int], tuple[Injection, Injection]]:
     """Both arms let every request wait; green so much longer that p50 grows by this part."""
-
-    def made(number: int) -> tuple[Injection, Injection]:
-        blue = Injection(delay_ms=OWN_TIME_MS, seed=2 * number + 1)
-        return blue, replace(blue, delay_ms=OWN_TIME_MS + part * (OWN_TIME_MS + USUAL_P50_MS), seed=2 * number + 2)
-
-    return made
+    blue = Injection(delay_ms=OWN_TIME_MS)
+    return _seeded(blue, replace(blue, delay_ms=OWN_TIME_MS + part * (OWN_TIME_MS + USUAL_P50_MS)))
 
 
 def own_tails(part: float) -> Callable[[int], tuple[Injection, Injection]]:
     """Both arms let a few requests wait; green so much longer that p99, which is among them, grows by this part."""
+    blue = Injection(tail_ms=OWN_TAIL_MS, tail_share=OWN_TAIL_SHARE)
+    return _seeded(blue, replace(blue, tail_ms=OWN_TAIL_MS + part * (OWN_TAIL_MS + USUAL_P50_MS)))
 
-    def made(number: int) -> tuple[Injection, Injection]:
-        blue = Injection(tail_ms=OWN_TAIL_MS, tail_share=OWN_TAIL_SHARE, seed=2 * number + 1)
-        return blue, replace(blue, tail_ms=OWN_TAIL_MS + part * (OWN_TAIL_MS + USUAL_P50_MS), seed=2 * number + 2)
 
-    return made
+def _seeded(blue: Injection, green: Injection) -> Callable[[int], tuple[Injection, Injection]]:
+    """Each arm of each run with chance of its own."""
+    return lambda number: (replace(blue, seed=2 * number + 1), replace(green, seed=2 * number + 2))
 
 
 def _stalls(number: int) -> tuple[Injection, Injection]:
@@ -149,41 +147,14 @@ def _stalls(number: int) -> tuple[Injection, Injection]:
 
 
 _QUICK = Margins()
+_twice = functools.partial(Scenario, runs=12, sequential=3, at_least={"FAIL": 0.95}, at_most={"PASS": 0})  # the margin
 SCENARIOS = (
     Scenario(name="nothing", runs=30, sequential=6, at_least={"PASS": 0.9}, at_most={"FAIL": 0}),
-    Scenario(
-        name="p50 +30 %",
-        runs=12,
-        injection=shift(2 * _QUICK.p50),
-        sequential=3,
-        at_least={"FAIL": 0.95},
-        at_most={"PASS": 0},
-    ),
-    Scenario(
-        name="p50 +30 %, time of its own",
-        runs=12,
-        both=own_time(2 * _QUICK.p50),
-        sequential=3,
-        at_least={"FAIL": 0.95},
-        at_most={"PASS": 0},
-    ),
+    _twice(name="p50 +30 %", injection=shift(2 * _QUICK.p50)),
+    _twice(name="p50 +30 %, time of its own", both=own_time(2 * _QUICK.p50)),
     Scenario(name="p50 +15 %, the margin", runs=12, injection=shift(_QUICK.p50), sequential=3, at_most={"PASS": 1}),
-    Scenario(
-        name="p99 +60 %",
-        runs=12,
-        injection=tail(2 * _QUICK.p99),
-        sequential=3,
-        at_least={"FAIL": 0.95},
-        at_most={"PASS": 0},
-    ),
-    Scenario(
-        name="p99 +60 %, tails of their own",
-        runs=12,
-        both=own_tails(2 * _QUICK.p99),
-        sequential=3,
-        at_least={"FAIL": 0.95},
-        at_most={"PASS": 0},
-    ),
+    _twice(name="p99 +60 %", injection=tail(2 * _QUICK.p99)),
+    _twice(name="p99 +60 %, tails of their own", both=own_tails(2 * _QUICK.p99)),
     Scenario(
         name="p99 +30 %, the margin, tails of their own", runs=12, both=own_tails(_QUICK.p99), at_most={"PASS": 1}
     ),

@@ -49,7 +49,7 @@ class Placement:
 
 
 def placement(*, pin: bool) -> Placement:
-    """The first and the last core of this process. Before `take`: afterwards there is only one."""
+    """The first and the last core of this process."""
     services, generator = cores()
     return Placement(services=services, generator=generator) if pin and services != generator else Placement()
 

@@ -38,9 +38,7 @@ def _alone(model: str) -> Pair:
 def _unchanged(model: str, connections: int, goal: str) -> Pair:
     """The same Bento under both servers."""
     name = f"{model}, {connections} connections: noren-serve / {c.BENTOML_BATCH.name}"
-    return Pair(
-        name=name, model=model, one=c.NOREN_BATCH, other=c.BENTOML_BATCH, connections=connections, goal=goal
-    )  # fmt: skip
+    return Pair(name=name, model=model, one=c.NOREN_BATCH, other=c.BENTOML_BATCH, connections=connections, goal=goal)
 
 
 PAIRS = (

@@ -1,7 +1,7 @@
 """A whole answer, written in one piece to uvicorn's connection instead of in two ASGI messages.
 
-uvicorn reads every header of every answer with two regular expressions and tells by them how the connection goes on,
-which costs as much as parsing the request. What this server answers with by itself it has made itself.
+uvicorn reads every header of every answer with two regular expressions and tells by them how the connection goes on.
+For an answer that this server has made itself that is work for nothing.
 """
 
 import inspect
