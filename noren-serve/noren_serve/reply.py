@@ -32,6 +32,8 @@ def write(send: Any, status: int, body: bytes, headers: Sequence[tuple[bytes, by
         return False
     if cycle.access_log or cycle.scope["method"] == "HEAD" or CLOSE in headers:
         return False
+    if CLOSE in cycle.scope["headers"]:  # which an older uvicorn looks at only now
+        return False
     lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False

@@ -15,12 +15,15 @@ HEADERS = [(b"content-type", b"application/json"), (b"server", b"BentoML Service
 class Connection:
     """Keeps what is written."""
 
-    def __init__(self, *, method: str = "POST", keep_alive: bool = True, access_log: bool = False) -> None:
+    def __init__(
+        self, *, method: str = "POST", keep_alive: bool = True, access_log: bool = False, asked: Any = ()
+    ) -> None:
         self.written, self.responses = b"", 0
         logger = logging.getLogger("test")
         flow: Any = SimpleNamespace(write_paused=False, resume_reading=lambda: None)
         transport: Any = SimpleNamespace(write=self._write, close=lambda: None, is_closing=lambda: False)
         scope: Any = {"method": method, "path": "/say", "http_version": "1.1", "query_string": b"", "client": None}
+        scope["headers"] = list(asked)
         self.cycle = RequestResponseCycle(
             scope, transport, flow, logger, logger, access_log, [(b"date", b"today")],
             asyncio.Event(), True, keep_alive, self._responded,
@@ -51,7 +54,12 @@ def test_the_bytes_and_what_is_left_behind_are_those_of_uvicorn(status: int, bod
     assert ours.state == theirs.state == (True, True, False, True, 1)
 
 
-@pytest.mark.parametrize("settings", [{"method": "HEAD"}, {"keep_alive": False}, {"access_log": True}])
+@pytest.mark.parametrize("settings", [
+    {"method": "HEAD"},
+    {"keep_alive": False},
+    {"access_log": True},
+    {"asked": [reply.CLOSE]},
+])  # fmt: skip
 def test_what_says_how_the_connection_goes_on_is_left_to_uvicorn(settings: dict[str, Any]) -> None:
     connection = Connection(**settings)
     assert not reply.write(connection.cycle.send, 200, b"moin", HEADERS)
