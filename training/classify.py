@@ -118,6 +118,23 @@ def trained(
     )
 
 
+def cross_validated(run: Session, data: Labelled, *, fit: Callable[["pd.DataFrame", Truths], Fitted]) -> Floats:
+    """The probability of every row, each by a model of the four fifths that it is not in.
+
+    Five times as many rows judge so than are held out, though not quite the model that is saved. Raises DataError.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    _see_enough(data)
+    found = np.empty(len(data.positive))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(data.fields, data.positive)
+    for number, (learnt, rest) in enumerate(folds, start=1):
+        with run.step(f"fit and score fold {number} of {FOLDS}"):
+            fitted = fit(data.fields.iloc[learnt], data.positive[learnt])
+            found[rest] = score(fitted.classifier, data.fields.iloc[rest])
+    return found
+
+
 def score(classifier: Classifier, fields: "pd.DataFrame") -> Floats:
     """The probabilities of the rows, by what serves them."""
     return classifier.probabilities(classifier.rows(fields.to_dict("records")))
@@ -168,15 +185,19 @@ def _halves(data: Labelled) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
     """Row numbers for training and of the held-out fifth. Raises DataError when a class is too rare to learn."""
     from sklearn.model_selection import train_test_split
 
+    _see_enough(data)
+    rows = np.arange(len(data.positive))
+    train, test = train_test_split(rows, test_size=HELD_OUT, stratify=data.positive, random_state=SEED)
+    return train, test
+
+
+def _see_enough(data: Labelled) -> None:
     positive = int(data.positive.sum())
     if min(positive, len(data.positive) - positive) < _LEAST:
         raise DataError(
             f"{data.name} has {positive:,} positive rows of {len(data.positive):,}",
             fix=f"provide at least {_LEAST} rows that are positive, and as many that are not",
         )
-    rows = np.arange(len(data.positive))
-    train, test = train_test_split(rows, test_size=HELD_OUT, stratify=data.positive, random_state=SEED)
-    return train, test
 
 
 def _linear(

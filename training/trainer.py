@@ -120,7 +120,7 @@ class Session:
 
     def tell(self, text: str) -> None:
         """Say something about the data or the model."""
-        self.console.print(f"  {text}", markup=False)
+        self.console.print(f"  {text}", markup=False, soft_wrap=True)
 
     def finish(self, candidate: Candidate) -> None:
         """Refuse, or record and save; then report. Raises DataError."""

@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 
 from models import telecom_plan
 from models.classifier import grid
+from models.probability import evaluate
 from training import classify, trainer
 from training.datasets import DataError
 from training.telecom_plan import FILE, mobile, telephone
@@ -110,6 +111,22 @@ def test_training_again_gives_the_same_model_and_the_same_scores(tmp_path: Path)
     assert first.metrics == second.metrics
     assert not set(first.train) & set(first.test)
     assert data.positive[first.test].mean() == pytest.approx(data.positive.mean(), abs=0.01)
+
+
+def test_every_customer_is_judged_by_a_model_that_has_not_seen_them(tmp_path: Path) -> None:
+    data = mobile(write(tmp_path, usages()))
+    run = trainer.Session("telecom_plan", trainer.Options(as_json=True))
+    fitted_on: list[set[int]] = []
+
+    def fit(table: pd.DataFrame, ultra: Any) -> Any:
+        fitted_on.append(set(table.index))
+        return telecom_plan.fit(table, ultra, settings=grid(trees=20, depth=2))
+
+    found = evaluate(classify.cross_validated(run, data, fit=fit), data.positive, threshold=0.5)
+
+    assert [len(rows) for rows in fitted_on] == [480] * 5
+    assert all(sum(row in rows for rows in fitted_on) == 4 for row in range(600))
+    assert found.auc > 0.8
 
 
 def test_held_out_rows_with_a_twin_in_training_are_counted(tmp_path: Path) -> None:
