@@ -1,21 +1,22 @@
 """make bench-shop: how fast each service of the shop answers, beside the same service under `bentoml serve`.
 
-Models are trained on the built-in data, once. Server and load generator have a core each; requests are those of the
-service's load test, all different, so that no cache answers them unless a row says so. The two servers are started in
-turn, several times, and a figure is the median of its rounds: a machine changes its speed. Each service's page gets its
-table. NAMES=... measures some, and publishes nothing.
+Models are trained on the built-in data, once. Servers and load generator have a core each; requests are those of the
+service's load test, all different, so that no cache answers them unless a row says so. Both servers wait on their core
+and are asked in turn, a second each, because a machine changes its speed; a figure is the median of its turns. They are
+started anew several times. Each service's page gets its table. NAMES=... measures some, and publishes nothing.
 """
 
 import base64
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks import page
@@ -31,8 +32,9 @@ _SOURCES = sorted([*ROOT.glob("models/*.py"), *ROOT.glob("training/*.py")])
 _CODE = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES))
 HOME = CACHE / "shop" / _CODE.hexdigest()[:12]  # a BENTOML_HOME; other code trains other models
 DIFFERENT = 1_500  # requests, more than the 1,024 answers that a cache keeps
-ROUNDS, SECONDS = 3, 2.0
+ROUNDS, TURNS, SECONDS = 4, 2, 1.0
 GUESTS = 16
+CONNECTIONS = {"alone": 1, "guests": GUESTS, "again": 1, "batches": 1}  # how a server is asked
 SERVERS = {"noren-serve": ("-m", "noren_serve"), "bentoml serve": ("-m", "bentoml", "serve")}
 FORM = "multipart/form-data; boundary=a-boundary-that-no-picture-has-in-it"
 
@@ -90,16 +92,14 @@ SHOP = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One server with one service. `cpu_ms` is of a request with GUESTS connections."""
+class Turn:
+    """What one server answered in its turn. `cpu_ms` is of a request with GUESTS connections."""
 
-    first_answer_s: float
-    memory_mb: float
     alone: Answers
     guests: Answers
-    cpu_ms: float
     again: Answers
     batches: Answers
+    cpu_ms: float
 
     @property
     def failed(self) -> int:
@@ -107,7 +107,13 @@ class Measured:
         return sum(answers.failed for answers in (self.alone, self.guests, self.again, self.batches))
 
 
-Rounds = Sequence[Measured]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One server with one service: seconds to each start's first answer, megabytes, turns."""
+
+    first_answers_s: list[float] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
 
 
 def main(names: Sequence[str]) -> int:
@@ -125,8 +131,7 @@ def main(names: Sequence[str]) -> int:
         many = bodies(name, asked.many, size=asked.size, count=max(100, DIFFERENT // asked.size + 1))
         requests = [request("/predict", body, asked.kinds[0]) for body in one]
         batches = [request("/predict_batch", body, asked.kinds[1]) for body in many]
-        rounds = [[measure(name, server, requests, batches) for server in SERVERS] for _ in range(ROUNDS)]
-        measured = dict(zip(SERVERS, zip(*rounds, strict=True), strict=True))
+        measured = measure(name, requests, batches)
         found += rows(name, measured)
         if not names:
             page.write("speed", table(name, measured), page.DOCS / "services" / f"{name}.md")
@@ -161,9 +166,24 @@ print(json.dumps([base64.b64encode(body).decode() for body in raw]))
     return [base64.b64decode(body) for body in json.loads(done.stdout)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server that answers. What it is asked goes on where it stopped: what was asked before may be in its cache."""
+
+    tree: Tree
+    first_answer_s: float
+    clients: Mapping[str, Client]
+
+    def ask(self, how: str) -> tuple[Answers, float]:
+        """A second of questions, and the CPU milliseconds of one."""
+        before = self.tree.cpu_s()
+        answers = self.clients[how].closed_loop(connections=CONNECTIONS[how], seconds=SECONDS)
+        return answers, (self.tree.cpu_s() - before) / max(1, answers.answered) * 1e3
+
+
 @contextmanager
-def serving(name: str, server: str, first: bytes) -> Iterator[tuple[Tree, int, float]]:
-    """A server that answers: its processes, its port, and the seconds to its first answer."""
+def serving(name: str, server: str, asked: Mapping[str, Sequence[bytes]]) -> Iterator[Server]:
+    """Start a server of a service, and wait until it answers. Raises StartError."""
     port, log = free_port(), HOME / f"{name}-{server.split()[0]}.log"
     target = f"bentos.{name}.service:{SHOP[name].service}"
     argv = [sys.executable, *SERVERS[server], target, "--host", "127.0.0.1", "--port", str(port)]
@@ -172,72 +192,83 @@ def serving(name: str, server: str, first: bytes) -> Iterator[tuple[Tree, int, f
     began = time.perf_counter()
     tree = Tree.start(argv, environment=env, folder=ROOT, log=log, core=cores()[0])
     try:
-        wait_for_an_answer(tree, port, first)
-        yield tree, port, time.perf_counter() - began
+        wait_for_an_answer(tree, port, asked["again"][0])
+        first_answer_s = time.perf_counter() - began
+        with ExitStack() as stack:
+            clients = {how: stack.enter_context(Client(port, requests)) for how, requests in asked.items()}
+            yield Server(tree=tree, first_answer_s=first_answer_s, clients=clients)
     finally:
         tree.stop()
 
 
-def measure(name: str, server: str, requests: Sequence[bytes], batches: Sequence[bytes]) -> Measured:
-    """Start a server, ask it in four ways, end it. Raises StartError."""
-    print(f"{name}: {server}", file=sys.stderr)
-    with serving(name, server, requests[0]) as (tree, port, first_answer_s):
-        # Not the same ones: of a slow service the cache would know all that the lone guest asked.
-        alone = ask(port, requests[:DIFFERENT], connections=1)
-        before = tree.cpu_s()
-        guests = ask(port, requests[DIFFERENT:], connections=GUESTS)
-        cpu_ms = (tree.cpu_s() - before) / max(1, guests.answered) * 1e3
-        return Measured(
-            first_answer_s=first_answer_s,
-            memory_mb=tree.memory_mb(),
-            alone=alone,
-            guests=guests,
-            cpu_ms=cpu_ms,
-            again=ask(port, requests[:1], connections=1),
-            batches=ask(port, batches, connections=1),
-        )
+def measure(name: str, requests: Sequence[bytes], batches: Sequence[bytes]) -> dict[str, Measured]:
+    """Both servers, in several rounds of turns. Raises StartError."""
+    # The guests do not ask what the lone one asked: of a slow service the cache would know it all.
+    asked = {"alone": requests[:DIFFERENT], "guests": requests[DIFFERENT:], "again": requests[:1], "batches": batches}
+    found = {server: Measured() for server in SERVERS}
+    for number in range(ROUNDS):
+        print(f"{name}: round {number + 1} of {ROUNDS}", file=sys.stderr)
+        first, second = sorted(SERVERS, reverse=bool(number % 2))
+        with serving(name, first, asked) as outer:
+            with serving(name, second, asked) as inner:
+                servers = {first: outer, second: inner}
+                for server in SERVERS:
+                    found[server].first_answers_s.append(servers[server].first_answer_s)
+                for turn in [take_turns(servers) for _ in range(TURNS)]:
+                    for server in SERVERS:
+                        found[server].turns.append(turn[server])
+            # Alone: what two processes share counts half in each.
+            found[first].memory_mb.append(outer.tree.memory_mb())
+    return found
 
 
-def ask(port: int, requests: Sequence[bytes], *, connections: int) -> Answers:
-    """Some seconds of questions, each connection asking again as soon as it is answered."""
-    with Client(port, requests) as client:
-        return client.closed_loop(connections=connections, seconds=SECONDS)
+def take_turns(servers: Mapping[str, Server]) -> dict[str, Turn]:
+    """Ask both in each of the ways, one right after the other."""
+    answers: dict[str, dict[str, Answers]] = {name: {} for name in servers}
+    cpu_ms = {}
+    for how in CONNECTIONS:
+        for name in random.sample(list(servers), len(servers)):
+            answers[name][how], spent_ms = servers[name].ask(how)
+            if how == "guests":
+                cpu_ms[name] = spent_ms
+    return {name: Turn(**answers[name], cpu_ms=cpu_ms[name]) for name in servers}
 
 
-def figures(name: str, rounds: Rounds) -> dict[str, tuple[float, str]]:
-    """The median of each figure over the rounds of one server, and its unit."""
+def figures(name: str, measured: Measured) -> dict[str, tuple[float, str]]:
+    """The median of each figure over the turns of one server, and its unit."""
 
-    def middle(figure: Callable[[Measured], float]) -> float:
-        return _rounded(median(map(figure, rounds)))
+    def middle(figure: Callable[[Turn], float]) -> float:
+        return _rounded(median(map(figure, measured.turns)))
 
     return {
-        "p50 of a lone guest": (middle(lambda m: m.alone.quantile_ms(0.5)), "ms"),
-        "p99 of a lone guest": (middle(lambda m: m.alone.quantile_ms(0.99)), "ms"),
-        f"requests/s, {GUESTS} guests": (middle(lambda m: m.guests.per_second), "1/s"),
-        f"CPU of a request, {GUESTS} guests": (middle(lambda m: m.cpu_ms), "ms"),
-        "p50 of a repeated request": (middle(lambda m: m.again.quantile_ms(0.5)), "ms"),
-        "items/s in batches": (middle(lambda m: m.batches.per_second * SHOP[name].size), "1/s"),
-        "start to first answer": (middle(lambda m: m.first_answer_s), "s"),
-        "memory": (middle(lambda m: m.memory_mb), "MB"),
+        "p50 of a lone guest": (middle(lambda t: t.alone.quantile_ms(0.5)), "ms"),
+        "p99 of a lone guest": (middle(lambda t: t.alone.quantile_ms(0.99)), "ms"),
+        f"requests/s, {GUESTS} guests": (middle(lambda t: t.guests.per_second), "1/s"),
+        f"CPU of a request, {GUESTS} guests": (middle(lambda t: t.cpu_ms), "ms"),
+        "p50 of a repeated request": (middle(lambda t: t.again.quantile_ms(0.5)), "ms"),
+        "items/s in batches": (middle(lambda t: t.batches.per_second * SHOP[name].size), "1/s"),
+        "start to first answer": (_rounded(median(measured.first_answers_s)), "s"),
+        "memory": (_rounded(median(measured.memory_mb)), "MB"),
     }
 
 
-def rows(name: str, measured: Mapping[str, Rounds]) -> Iterator[Row]:
+def rows(name: str, measured: Mapping[str, Measured]) -> Iterator[Row]:
     """Every figure, and the ratio of the two servers."""
-    for server, rounds in measured.items():
+    for server, found in measured.items():
         what = f"{name}, {server}"
-        yield Row(name=f"{what}: requests that failed", value=sum(m.failed for m in rounds), unit="", goal="= 0")
-        for figure, (value, unit) in figures(name, rounds).items():
+        failed = sum(turn.failed for turn in found.turns)
+        yield Row(name=f"{what}: requests that failed", value=failed, unit="", goal="= 0")
+        for figure, (value, unit) in figures(name, found).items():
             yield Row(name=f"{what}: {figure}", value=value, unit=unit)
-    ours, theirs = ([m.guests.per_second for m in rounds] for rounds in measured.values())
+    ours, theirs = ([turn.guests.per_second for turn in found.turns] for found in measured.values())
     faster = median(our / max(their, 1e-9) for our, their in zip(ours, theirs, strict=True))
     yield Row(name=f"{name}: requests/s, noren-serve / bentoml serve", value=_rounded(faster), unit="x", goal=">= 1")
     yield Row(name=f"{name}: items/s, in batches / one by one", value=_gain(name, measured["noren-serve"]), unit="x")
 
 
-def table(name: str, measured: Mapping[str, Rounds]) -> str:
+def table(name: str, measured: Mapping[str, Measured]) -> str:
     """What the service's page says of it."""
-    seen = [{figure: value for figure, (value, _) in figures(name, rounds).items()} for rounds in measured.values()]
+    seen = [{figure: value for figure, (value, _) in figures(name, found).items()} for found in measured.values()]
     lines = [
         ("a lone guest, p50 / p99 ms", "{p50 of a lone guest:g} / {p99 of a lone guest:g}"),
         (f"requests/s, {GUESTS} guests", f"{{requests/s, {GUESTS} guests:,g}}"),
@@ -253,8 +284,9 @@ def table(name: str, measured: Mapping[str, Rounds]) -> str:
     return "\n".join(["| one core | noren-serve | `bentoml serve` |", "|---|---|---|", *body])
 
 
-def _gain(name: str, rounds: Rounds) -> float:
-    return _rounded(median(m.batches.per_second * SHOP[name].size / max(m.guests.per_second, 1e-9) for m in rounds))
+def _gain(name: str, measured: Measured) -> float:
+    size = SHOP[name].size
+    return _rounded(median(t.batches.per_second * size / max(t.guests.per_second, 1e-9) for t in measured.turns))
 
 
 def _rounded(value: float) -> float:

@@ -32,9 +32,15 @@ def cores() -> tuple[int, int]:
     return allowed[0], allowed[-1]
 
 
+_trees: list["Tree"] = []  # that may still run
+
+
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One server and everything that it started. Every descendant of this process belongs to it."""
+    """One server and everything that it started: every descendant of this process that is not another server's.
+
+    An orphan that was adopted belongs to all that run, which are several only where none starts daemons.
+    """
 
     root: subprocess.Popen[bytes]
 
@@ -46,12 +52,22 @@ class Tree:
         with log.open("wb") as output:
             # taskset is a preexec_fn that is safe beside threads; it executes argv in its own place.
             pinned = ["taskset", "--cpu-list", str(core), *argv]
-            return cls(subprocess.Popen(pinned, cwd=folder, env=environment, stdout=output, stderr=output))
+            tree = cls(subprocess.Popen(pinned, cwd=folder, env=environment, stdout=output, stderr=output))
+            _trees.append(tree)
+            return tree
 
     @property
     def processes(self) -> list[psutil.Process]:
         """All of them that live."""
-        return psutil.Process().children(recursive=True)
+        others = {process.pid for tree in _trees if tree is not self for process in tree._family()}
+        return [process for process in psutil.Process().children(recursive=True) if process.pid not in others]
+
+    def _family(self) -> list[psutil.Process]:
+        """The first process and its descendants, without orphans."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.root.pid)
+            return [root, *root.children(recursive=True)]
+        return []
 
     @property
     def running(self) -> bool:
@@ -85,6 +101,7 @@ class Tree:
                 process.kill()
         psutil.wait_procs(left, timeout=5)
         self.root.wait(5)
+        _trees.remove(self)
 
 
 def _pss_kb(pid: int) -> int:

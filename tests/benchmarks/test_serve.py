@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -180,3 +181,22 @@ def test_the_server_has_a_core_without_the_load_generator(tmp_path: Path) -> Non
     server = {int(core) for core in log.read_text().split()}
     assert len(generator) == len(server) == 1
     assert generator.isdisjoint(server)
+
+
+def test_two_servers_are_told_apart(tmp_path: Path) -> None:
+    child = "import time; print(flush=True); time.sleep(60)"
+    argv = [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"]
+    logs = [tmp_path / "one", tmp_path / "other"]
+    one, other = (Tree.start(argv, environment={}, folder=tmp_path, log=log, core=cores()[0]) for log in logs)
+    try:
+        until = time.monotonic() + 30
+        while not all(log.stat().st_size for log in logs) and time.monotonic() < until:
+            time.sleep(0.01)
+        mine, theirs = ({process.pid for process in tree.processes} for tree in (one, other))
+        assert len(mine) == len(theirs) == 2
+        assert mine.isdisjoint(theirs)
+    finally:
+        one.stop()
+        assert other.running
+        other.stop()
+    assert not other.running

@@ -9,25 +9,21 @@ import pytest
 
 from benchmarks import shop
 from benchmarks.serve.client import Answers
-from benchmarks.shop import SHOP, Measured
+from benchmarks.shop import SHOP, Measured, Turn
 
 
-def measured(ms: float, *, failed: int = 0) -> Measured:
+def turn(ms: float, *, failed: int = 0) -> Turn:
     answers = Answers(seconds=1.0, latencies=array("d", [ms]), statuses={200: round(1000 / ms), 500: failed})
-    return Measured(
-        first_answer_s=1.0,
-        memory_mb=100.0,
-        alone=answers,
-        guests=answers,
-        cpu_ms=ms,
-        again=answers,
-        batches=answers,
-    )
+    return Turn(alone=answers, guests=answers, again=answers, batches=answers, cpu_ms=ms)
+
+
+def measured(*turns: Turn) -> Measured:
+    return Measured(first_answers_s=[1.0], memory_mb=[100.0], turns=list(turns))
 
 
 BOTH = {
-    "noren-serve": [measured(4), measured(1), measured(1)],  # on a slow second, first
-    "bentoml serve": [measured(8), measured(2, failed=3), measured(2)],
+    "noren-serve": measured(turn(4), turn(1), turn(1)),  # on a slow second, first
+    "bentoml serve": measured(turn(8), turn(2, failed=3), turn(2)),
 }
 
 
