@@ -139,7 +139,7 @@ def _line(measured: Run) -> str:
 def _turns(options: argparse.Namespace) -> list[Row]:
     if options.only and "turns" not in options.only:
         return []
-    return turns.rows(0.3, rounds=1) if options.quick else turns.rows(1.0)
+    return turns.rows(0.3, rounds=1) if options.quick else turns.rows(0.5)
 
 
 def _overload(options: argparse.Namespace) -> list[Row]:
