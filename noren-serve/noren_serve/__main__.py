@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from noren_serve import forking, supervisor
+from noren_serve import forking, metric_files, supervisor
 from noren_serve.console import say
 from noren_serve.options import Options, parse
 
@@ -23,12 +23,12 @@ def main(argv: list[str] | None = None) -> NoReturn:
     options = parse(argv)
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     _share_cores(options.workers or 1)
-    forking.make_metrics_folder()
+    metric_files.make_folder()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while loading; then the supervisor listens to it
     try:
         code = _run(options)
     finally:
-        forking.remove_metrics()
+        metric_files.remove_folder()
     if code == _AGAIN:
         _start_again()
     if code == forking.UNSUPPORTED and options.fallback:

@@ -16,6 +16,7 @@ class Child:
 
     pid: int
     index: int  # 1 to the number of workers; the same for its replacement
+    writer: str  # of metric files; never that of another one that lives
     channel: socket.socket
     started: float = field(default_factory=time.monotonic)
     retiring: bool = False

@@ -4,10 +4,8 @@ import atexit
 import contextlib
 import gc
 import os
-import shutil
 import socket
 import sys
-import tempfile
 import traceback
 import weakref
 from collections.abc import Callable
@@ -15,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from noren_serve import metric_files
 from noren_serve.child import receive_listener, tell
 from noren_serve.console import say
 from noren_serve.options import Options
 
-_METRICS_PREFIX = "noren-serve-"
 UNSUPPORTED = 69  # exit code: the service needs what this server lacks (EX_UNAVAILABLE of sysexits.h)
 
 
@@ -60,6 +58,7 @@ def load(options: Options) -> Any:
     """Import the service. Ends the process with a message when that cannot be."""
     from noren_serve import worker
 
+    metric_files.name_by_writer()
     try:
         return worker.load(options)
     except worker.Unsupported as error:
@@ -80,10 +79,12 @@ def live(
     channel: socket.socket,
     *,
     index: int,
+    writer: str,
     first: bool,
 ) -> NoReturn:
     """The life of a forked worker. Never returns: what the supervisor would do at its end is not ours to do."""
     code, supervisor = 1, os.getppid()
+    metric_files.write_as(writer)
     try:
         code = _live(options, loaded, listener, channel, index=index, first=first)
     except SystemExit as end:
@@ -101,7 +102,7 @@ def live(
             atexit._run_exitfuncs()  # traces are sent, logs closed; the supervisor's own clean-up is none of these
         flush()
         if os.getppid() != supervisor:  # it was killed, and cannot clean up any more
-            remove_metrics()
+            metric_files.remove_folder()
         os._exit(code)
 
 
@@ -174,25 +175,3 @@ def open_files() -> set[str]:
 def thread_count() -> int:
     """Threads of this process, those of native libraries included (Linux)."""
     return len(list(Path("/proc/self/task").iterdir()))
-
-
-def make_metrics_folder() -> None:
-    """Where the workers' metrics meet, unless that has been said; call before prometheus_client is imported."""
-    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
-
-
-def remove_metrics() -> None:
-    """Remove that folder, if it is one of ours."""
-    folder = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
-    if folder.name.startswith(_METRICS_PREFIX):
-        shutil.rmtree(folder, ignore_errors=True)
-        del os.environ["PROMETHEUS_MULTIPROC_DIR"]  # whoever this process becomes makes one of its own
-
-
-def forget_metrics(pid: int) -> None:
-    """Gauges of a dead worker no longer count (see prometheus_client.multiprocess.mark_process_dead)."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    for kind in ("livesum", "liveall", "livemax", "livemin", "livemostrecent"):
-        if folder:
-            Path(folder, f"gauge_{kind}_{pid}.db").unlink(missing_ok=True)

@@ -8,6 +8,7 @@ its own copy.
 """
 
 import contextlib
+import itertools
 import os
 import selectors
 import signal
@@ -15,7 +16,7 @@ import socket
 import time
 from typing import Any
 
-from noren_serve import forking
+from noren_serve import forking, metric_files
 from noren_serve.child import Child
 from noren_serve.console import say
 from noren_serve.forking import Loaded
@@ -60,6 +61,7 @@ class Supervisor:
 
     def _start(self, index: int) -> None:
         """Fork one worker."""
+        writer = self._free_writer()
         ours, theirs = socket.socketpair()
         forking.flush()
         try:
@@ -74,11 +76,19 @@ class Supervisor:
             ours.close()
             self._let_go()
             first = not self._deployed
-            forking.live(self._options, self._loaded, self._listener, theirs, index=index, first=first)
+            forking.live(
+                self._options, self._loaded, self._listener, theirs, index=index, writer=writer, first=first
+            )
         theirs.close()
         ours.setblocking(False)
-        child = self._children[pid] = Child(pid=pid, index=index, channel=ours)
+        child = self._children[pid] = Child(pid=pid, index=index, writer=writer, channel=ours)
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
+
+    def _free_writer(self) -> str:
+        """While a worker is being replaced, it and the new one have the same index."""
+        taken = {child.writer for child in self._children.values()}
+        names = (f"{os.getpid()}-{number}" for number in itertools.count(1))
+        return next(name for name in names if name not in taken)
 
     def _let_go(self) -> None:
         """In the child: drop what belongs to the supervisor. An open channel would hide its death from others."""
@@ -151,7 +161,7 @@ class Supervisor:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(child.channel)
         child.channel.close()
-        forking.forget_metrics(child.pid)
+        metric_files.forget(child.writer)
         replaced = child.retiring and any(c.index == child.index for c in self._children.values())
         if self._stopping or replaced:
             return

@@ -124,6 +124,21 @@ SERVICES = {
             def __init__(self) -> None:
                 os.kill(os.getpid(), 9)
         """,
+    "gauge": """
+        import bentoml
+        import prometheus_client
+
+        ups = prometheus_client.Counter("ups", "Counted by all workers together.")
+        level = prometheus_client.Gauge("level_of_each", "Of each worker.", ["what"])
+
+        @bentoml.service
+        class Gauged:
+            @bentoml.api
+            def up(self) -> int:
+                ups.inc()
+                level.labels("water").set(3)
+                return int(ups._value.get())
+        """,
     "broken": """
         import bentoml
         raise LookupError("the model of the user")
@@ -368,12 +383,15 @@ def test_metrics_are_the_sum_of_all_workers_also_of_dead_ones(shop: Shop) -> Non
 
 def count(running: Running) -> int:
     """Requests to /pid, by the metrics."""
+    pattern = r'^bentoml_service_request_total\{.*endpoint="/pid".*\} (\S+)$'
+    return sum(int(float(number)) for number in re.findall(pattern, metrics(running), re.MULTILINE))
+
+
+def metrics(running: Running) -> str:
     connection = http.client.HTTPConnection(*running.address, timeout=60)
     with contextlib.closing(connection):
         connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-    found = re.findall(r'^bentoml_service_request_total\{.*endpoint="/pid".*\} (\S+)$', text, re.MULTILINE)
-    return sum(int(float(number)) for number in found)
+        return connection.getresponse().read().decode()
 
 
 def test_workers_end_and_free_the_port_when_their_supervisor_is_killed(shop: Shop) -> None:
@@ -396,6 +414,36 @@ def test_workers_are_replaced_after_their_requests_without_one_failing(shop: Sho
     assert (running.folder / "deployed").read_text() == "once "
     # What a retired worker has counted is not lost with it.
     until(lambda: count(running) == load.answers.total())
+
+
+@pytest.mark.parametrize("preload", ["auto", "never"])
+def test_workers_that_retire_leave_no_more_files_of_metrics_than_workers_live_at_a_time(
+    shop: Shop, preload: str
+) -> None:
+    running = shop.serve("plain:Plain", "--workers", "2", "--max-requests", "20", "--preload", preload)
+    with Load(running) as load:
+        until(lambda: len(load.answers) >= 14)
+
+    # Two, two that replace them, and those who have been told to end and have not yet; and that of the supervisor.
+    counters = list((running.folder / "tmp").glob("noren-serve-*/counter_*.db"))
+    assert 2 <= len(counters) <= 9
+    until(lambda: count(running) == load.answers.total())
+
+
+def test_the_gauges_of_a_worker_that_was_killed_are_gone_and_its_counters_are_not(shop: Shop) -> None:
+    running = shop.serve("gauge:Gauged", "--workers", "1")
+    assert running.ask("/up") == 1
+    before = running.workers()
+    until(lambda: "ups_total 1.0" in metrics(running))
+    assert "level_of_each" in metrics(running)
+    for worker in before:
+        os.kill(worker, signal.SIGKILL)
+    until(lambda: bool(running.workers() - before))
+    until(lambda: "ups_total 1.0" in metrics(running))
+    assert "level_of_each{" not in metrics(running)
+
+    assert running.ask("/up") == 2
+    until(lambda: "ups_total 2.0" in metrics(running))
 
 
 def test_a_worker_that_retires_leaves_what_all_share_alone(shop: Shop) -> None:
