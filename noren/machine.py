@@ -25,6 +25,8 @@ HOME, KIND, NAME, LEADER = "NOREN_OF", "NOREN_KIND", "NOREN_NAME", "NOREN_LEADER
 _BECOME = f'export {LEADER}=$$; exec "$@"'
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a CI that cancels, a terminal that is closed
 _SETTLED_S = 30.0  # a younger process may not have reached its exec on a busy machine, so its environment may change
+_EXEC_S = 0.02  # an exec takes less than a millisecond of a core
+_KERNEL = 2  # the parent of its threads, which have no environment
 _PAUSE_S = 5.0  # between two scans: longer, and pids may have come round meanwhile
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _SOCKETS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
@@ -140,7 +142,7 @@ class Machine:
 
     def _read(self, process: psutil.Process) -> Marked | None:
         try:
-            env = process.environ()
+            env = _environment(process)
         except (psutil.AccessDenied, psutil.ZombieProcess):
             return None  # someone else's, or the kernel's: not worth asking again
         if env.get(HOME) != self.home or KIND not in env:
@@ -153,6 +155,16 @@ class Machine:
             env={key: value for key, value in env.items() if key.startswith("NOREN_")},
             started_at=datetime.fromtimestamp(process.create_time(), UTC),
         )
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """While a process turns into another program, the kernel shows none of either: it is asked again for a moment."""
+    env = process.environ()
+    until = time.monotonic() + _EXEC_S
+    while not env and process.ppid() not in (0, _KERNEL) and time.monotonic() < until:
+        time.sleep(0.0005)
+        env = process.environ()
+    return env
 
 
 # Processes that this very control plane started: only their parent can collect how they ended.

@@ -69,6 +69,16 @@ def test_a_process_is_found_by_its_marks_as_soon_as_it_is_started(here: Machine,
 
 
 @pytest.mark.e2e
+def test_a_process_is_found_all_the_while_that_it_turns_into_other_programs(here: Machine, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    again.write_text('#!/bin/sh\n[ "$1" = 0 ] && exec sleep 60\nexec "$0" $(($1 - 1))\n')
+    again.chmod(0o755)
+    pid = start(here, f"exec {again} 500")
+
+    assert all(pid in pids(here.processes()) for _ in range(100))
+
+
+@pytest.mark.e2e
 def test_processes_of_another_home_are_not_ours(here: Machine, tmp_path: Path) -> None:
     start(here, "exec sleep 60")
     assert Machine(tmp_path / "other").processes() == []
