@@ -35,12 +35,12 @@ def name_by_writer() -> None:
     """Have the metrics that are made from now on written to the files of `write_as`."""
     from prometheus_client import values
 
-    values.ValueClass = values.MultiProcessValue(lambda: _writer or str(os.getpid()))
+    values.ValueClass = values.MultiProcessValue(lambda: _writer or str(os.getpid()))  # type: ignore[no-untyped-call]
 
 
 def write_as(writer: str) -> None:
     """The name of this process, which no other has at the same time."""
-    global _writer  # noqa: PLW0603  prometheus_client asks for it at each change
+    global _writer
     _writer = writer
 
 

@@ -76,9 +76,7 @@ class Supervisor:
             ours.close()
             self._let_go()
             first = not self._deployed
-            forking.live(
-                self._options, self._loaded, self._listener, theirs, index=index, writer=writer, first=first
-            )
+            forking.live(self._options, self._loaded, self._listener, theirs, index=index, writer=writer, first=first)
         theirs.close()
         ours.setblocking(False)
         child = self._children[pid] = Child(pid=pid, index=index, writer=writer, channel=ours)
