@@ -158,13 +158,17 @@ class Machine:
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:
-    """While a process turns into another program, the kernel shows none of either: it is asked again for a moment."""
+    """While a process turns into another program, Linux shows none of either: it is asked again for a moment."""
     env = process.environ()
     until = time.monotonic() + _EXEC_S
-    while not env and process.ppid() not in (0, _KERNEL) and time.monotonic() < until:
+    while not env and _has_one(process) and time.monotonic() < until:
         time.sleep(0.0005)
         env = process.environ()
     return env
+
+
+def _has_one(process: psutil.Process) -> bool:
+    return psutil.LINUX and process.ppid() not in (0, _KERNEL) and process.status() != psutil.STATUS_ZOMBIE
 
 
 # Processes that this very control plane started: only their parent can collect how they ended.

@@ -14,6 +14,8 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 
+from noren_serve import metric_files
+
 OTHER = "(other)"  # whoever asks for ever new paths must not fill the memory with their names
 _MAX_PATHS = 200
 _EVERY_S = 0.5
@@ -52,7 +54,8 @@ class Traffic:
         self.families = RunnerTrafficMetricsMiddleware(app=_nothing, namespace=namespace, skip_paths=skip_paths)
         self.families._setup()
         self._skip = tuple(skip_paths)
-        self._in_progress: dict[str, int] = {}
+        # A worker that counts on what another one has counted has no more room for new paths than that one had.
+        self._in_progress = dict.fromkeys(metric_files.endpoints(), 0)
         self._ends: dict[tuple[str, int], tuple[Tally, Any]] = {}  # path, status -> durations, counter
         self._last = 0.0
         self.batches: list[BatchMetrics] = []  # written together with these

@@ -125,11 +125,12 @@ SERVICES = {
                 os.kill(os.getpid(), 9)
         """,
     "gauge": """
+        import os
         import bentoml
         import prometheus_client
 
         ups = prometheus_client.Counter("ups", "Counted by all workers together.")
-        level = prometheus_client.Gauge("level_of_each", "Of each worker.", ["what"])
+        level = prometheus_client.Gauge("level_of_each", "Of each worker.", ["what"], multiprocess_mode="liveall")
 
         @bentoml.service
         class Gauged:
@@ -138,6 +139,14 @@ SERVICES = {
                 ups.inc()
                 level.labels("water").set(3)
                 return int(ups._value.get())
+
+            @bentoml.api
+            def up_elsewhere(self) -> None:
+                if os.fork() == 0:
+                    for _ in range(3):
+                        ups.inc()
+                    os._exit(0)
+                os.wait()
         """,
     "broken": """
         import bentoml
@@ -444,6 +453,10 @@ def test_the_gauges_of_a_worker_that_was_killed_are_gone_and_its_counters_are_no
 
     assert running.ask("/up") == 2
     until(lambda: "ups_total 2.0" in metrics(running))
+    # A process that the service forks counts beside its worker, as under `bentoml serve`.
+    running.ask("/up_elsewhere")
+    assert running.ask("/up") == 3
+    until(lambda: "ups_total 6.0" in metrics(running))
 
 
 def test_a_worker_that_retires_leaves_what_all_share_alone(shop: Shop) -> None:
