@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from prometheus_client.mmap_dict import MmapedDict, mmap_key
-
 from noren_serve import metric_files
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_worker_knows_the_endpoints_that_were_counted_in_its_name(folder: Path) -> None:
-    stored = MmapedDict(str(folder / "counter_12-1.db"))
+    stored: Any = MmapedDict(str(folder / "counter_12-1.db"))  # type: ignore[no-untyped-call]
     for path in ("/predict", "/livez"):
         stored.write_value(mmap_key("requests", "requests_total", ["endpoint"], [path], "help"), 3.0, 0.0)
     stored.write_value(mmap_key("others", "others_total", [], [], "help"), 1.0, 0.0)
