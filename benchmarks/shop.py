@@ -213,11 +213,11 @@ def measure(name: str, requests: Sequence[bytes], batches: Sequence[bytes]) -> d
         with serving(name, first, asked) as outer:
             with serving(name, second, asked) as inner:
                 servers = {first: outer, second: inner}
-                for server in SERVERS:
-                    found[server].first_answers_s.append(servers[server].first_answer_s)
-                for turn in [take_turns(servers) for _ in range(TURNS)]:
-                    for server in SERVERS:
-                        found[server].turns.append(turn[server])
+                for kind, server in servers.items():
+                    found[kind].first_answers_s.append(server.first_answer_s)
+                for _ in range(TURNS):
+                    for kind, turn in take_turns(servers).items():
+                        found[kind].turns.append(turn)
             # Alone: what two processes share counts half in each.
             found[first].memory_mb.append(outer.tree.memory_mb())
     return found
@@ -225,14 +225,15 @@ def measure(name: str, requests: Sequence[bytes], batches: Sequence[bytes]) -> d
 
 def take_turns(servers: Mapping[str, Server]) -> dict[str, Turn]:
     """Ask both in each of the ways, one right after the other."""
-    answers: dict[str, dict[str, Answers]] = {name: {} for name in servers}
-    cpu_ms = {}
+    found: dict[str, dict[str, tuple[Answers, float]]] = {name: {} for name in servers}
     for how in CONNECTIONS:
         for name in random.sample(list(servers), len(servers)):
-            answers[name][how], spent_ms = servers[name].ask(how)
-            if how == "guests":
-                cpu_ms[name] = spent_ms
-    return {name: Turn(**answers[name], cpu_ms=cpu_ms[name]) for name in servers}
+            found[name][how] = servers[name].ask(how)
+    return {name: _turn(asked) for name, asked in found.items()}
+
+
+def _turn(asked: Mapping[str, tuple[Answers, float]]) -> Turn:
+    return Turn(**{how: answers for how, (answers, _) in asked.items()}, cpu_ms=asked["guests"][1])
 
 
 def figures(name: str, measured: Measured) -> dict[str, tuple[float, str]]:

@@ -2,8 +2,7 @@
 
 In the cloud it changes from one second to the next. Servers that are measured minutes apart are told apart when one is
 twice as fast, but not by the few microseconds that a lone caller pays for batches that it has no company for. New ones
-are started for each round, because two starts of the same server differ as well: by 3 % for a lone caller, and by 10 %
-for sixteen. So rounds are worth more than long turns.
+are started for each round, because two starts of the same server differ as well, and more than two turns do.
 """
 
 import random
