@@ -25,7 +25,7 @@ HOME, KIND, NAME, LEADER = "NOREN_OF", "NOREN_KIND", "NOREN_NAME", "NOREN_LEADER
 _BECOME = f'export {LEADER}=$$; exec "$@"'
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a CI that cancels, a terminal that is closed
 _SETTLED_S = 30.0  # a younger process may not have reached its exec on a busy machine, so its environment may change
-_EXEC_S = 0.02  # an exec takes less than a millisecond of a core
+_EXEC_TRIES, _EXEC_TRY_S = 40, 0.0005  # an exec takes less than a millisecond of a core
 _KERNEL = 2  # the parent of its threads, which have no environment
 _PAUSE_S = 5.0  # between two scans: longer, and pids may have come round meanwhile
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -55,6 +55,7 @@ class Machine:
     def __init__(self, home: Path) -> None:
         self.home = str(home.resolve())
         self._known: dict[tuple[int, float], Marked | None] = {}
+        self._seen: dict[int, psutil.Process] = {}  # each knows when it began, which costs a file to ask
         self._scanned_at = time.monotonic()
 
     def processes(self, kind: str | None = None, name: str | None = None) -> list[Marked]:
@@ -121,17 +122,16 @@ class Machine:
 
     def _scan(self) -> Iterator[Marked]:
         reap()
-        now = time.monotonic()
-        if now - self._scanned_at > _PAUSE_S:
-            psutil.process_iter.cache_clear()  # it takes a pid for the process that it once saw with it
-        self._scanned_at = now
         known: dict[tuple[int, float], Marked | None] = {}
-        for process in psutil.process_iter():
+        for process in self._all():
             try:
                 key = (process.pid, process.create_time())
                 marked = self._known[key] if key in self._known else self._read(process)
-                if marked and (process.status() == psutil.STATUS_ZOMBIE or not process.is_running()):
-                    continue  # ... or a stranger has its pid by now, who is not to be signalled in its place
+                if marked and not process.is_running():
+                    self._seen.pop(process.pid, None)  # a stranger has its pid by now, who is not to be signalled
+                    continue
+                if marked and process.status() == psutil.STATUS_ZOMBIE:
+                    continue
             except (psutil.Error, OSError):
                 continue  # it ended while we looked, or it belongs to someone else
             if time.time() - key[1] > _SETTLED_S:
@@ -140,10 +140,22 @@ class Machine:
                 yield marked
         self._known = known
 
+    def _all(self) -> list[psutil.Process]:
+        """Not by psutil.process_iter: what it remembers is put back by whoever else in this process ends one."""
+        now = time.monotonic()
+        seen = self._seen if now - self._scanned_at <= _PAUSE_S else {}
+        self._scanned_at = now
+        found: dict[int, psutil.Process] = {}
+        for pid in psutil.pids():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[pid] = seen.get(pid) or psutil.Process(pid)
+        self._seen = found
+        return list(found.values())
+
     def _read(self, process: psutil.Process) -> Marked | None:
         try:
             env = _environment(process)
-        except (psutil.AccessDenied, psutil.ZombieProcess):
+        except (psutil.AccessDenied, psutil.ZombieProcess, PermissionError):
             return None  # someone else's, or the kernel's: not worth asking again
         if env.get(HOME) != self.home or KIND not in env:
             return None
@@ -158,17 +170,18 @@ class Machine:
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:
-    """While a process turns into another program, Linux shows none of either: it is asked again for a moment."""
-    env = process.environ()
-    until = time.monotonic() + _EXEC_S
-    while not env and _has_one(process) and time.monotonic() < until:
-        time.sleep(0.0005)
-        env = process.environ()
-    return env
+    """While a process turns into another program, Linux shows not a byte of either: it is asked again for a moment.
 
-
-def _has_one(process: psutil.Process) -> bool:
-    return psutil.LINUX and process.ppid() not in (0, _KERNEL) and process.status() != psutil.STATUS_ZOMBIE
+    Whoever wrote a title over its environment, as PostgreSQL does, shows that, and is not waited for.
+    """
+    if not psutil.LINUX:
+        return process.environ()
+    for _ in range(_EXEC_TRIES):
+        shown = Path(f"/proc/{process.pid}/environ").read_bytes()
+        if shown or process.ppid() in (0, _KERNEL) or process.status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(_EXEC_TRY_S)
+    return dict(entry.split("=", 1) for entry in os.fsdecode(shown).split("\0") if "=" in entry)
 
 
 # Processes that this very control plane started: only their parent can collect how they ended.

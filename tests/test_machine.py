@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.chaos.postgresql import PostgreSql
 from noren import machine
 from noren.machine import (
     ENDINGS,
@@ -76,6 +78,30 @@ def test_a_process_is_found_all_the_while_that_it_turns_into_other_programs(here
     pid = start(here, f"exec {again} 500")
 
     assert all(pid in pids(here.processes()) for _ in range(100))
+
+
+@pytest.mark.e2e
+def test_a_process_without_an_environment_is_not_waited_for_long(
+    here: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    with subprocess.Popen(["sleep", "60"], executable=shutil.which("sleep"), env={}) as bare:
+        monkeypatch.setattr(time, "sleep", naps.append)
+        assert machine._environment(psutil.Process(bare.pid)) == {}
+        bare.kill()
+
+    assert sum(naps) == pytest.approx(0.02)
+
+
+@pytest.mark.e2e
+def test_a_server_that_wrote_its_title_over_its_environment_is_not_waited_for(
+    postgresql: PostgreSql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = int((postgresql.folder / "data/postmaster.pid").read_text().splitlines()[0])
+    monkeypatch.setattr(time, "sleep", pytest.fail)
+
+    for backend in psutil.Process(pid).children():
+        assert "NOREN_OF" not in machine._environment(backend)
 
 
 @pytest.mark.e2e
@@ -164,23 +190,21 @@ def test_zombies_are_not_listed(here: Machine, tmp_path: Path) -> None:
     ours.wait()
 
 
-def remember_earlier(here: Machine, pid: int, seen: Marked | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def remember_earlier(here: Machine, pid: int, seen: Marked | None) -> None:
     """As if another process had had the pid when we looked last: pids come round."""
     earlier = psutil.Process(pid)
     vars(earlier).update(_ident=(pid, 1.0), _create_time=1.0)
-    monkeypatch.setattr(psutil, "_pmap", {pid: earlier})
+    here._seen[pid] = earlier
     here._known[(pid, 1.0)] = seen
 
 
 @pytest.mark.e2e
-def test_a_stranger_with_the_pid_of_a_replica_that_is_gone_is_not_taken_for_it(
-    here: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stranger_with_the_pid_of_a_replica_that_is_gone_is_not_taken_for_it(here: Machine) -> None:
     start(here, "exec sleep 60")
     (ours,) = here.processes()
     with subprocess.Popen(["sleep", "60"]) as stranger:
         gone = replace(ours, pid=stranger.pid, leader=stranger.pid, name="shop-2/0")
-        remember_earlier(here, stranger.pid, gone, monkeypatch)
+        remember_earlier(here, stranger.pid, gone)
 
         assert here.signal("replica", "shop-2/0", signal.SIGKILL) == 0
         assert pids(here.processes()) == {ours.pid}
@@ -189,14 +213,24 @@ def test_a_stranger_with_the_pid_of_a_replica_that_is_gone_is_not_taken_for_it(
 
 
 @pytest.mark.e2e
+def test_a_replica_with_the_pid_of_one_that_is_gone_is_found(here: Machine) -> None:
+    pid = start(here, "exec sleep 60")
+    (ours,) = here.processes()
+    remember_earlier(here, pid, ours)
+
+    here.processes()  # sees that it is another process by now
+
+    assert pids(here.processes()) == {pid}
+
+
+@pytest.mark.e2e
 def test_a_replica_with_the_pid_of_a_stranger_that_is_gone_is_found_also_by_who_was_stopped_meanwhile(
-    here: Machine, monkeypatch: pytest.MonkeyPatch
+    here: Machine,
 ) -> None:
     pid = start(here, "exec sleep 60")
-    remember_earlier(here, pid, None, monkeypatch)
+    remember_earlier(here, pid, None)
 
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 6)
+    here._scanned_at -= 6
 
     assert pids(here.processes()) == {pid}
 
