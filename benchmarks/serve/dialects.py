@@ -1,11 +1,15 @@
-"""How each server wants to be asked, and how to read its answer: JSON that differs in its wrapping only."""
+"""How each server wants to be asked, and how to read its answer: JSON that differs in its wrapping only.
+
+A picture comes by a form, which looks the same to all.
+"""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.serve import scorers
+from benchmarks.serve import picture, scorers
+from benchmarks.serve.client import request
 
 TOLERANCE = 1e-6  # between a score and the one that the estimator gave when it was trained
 FIELDS = {"tfidf": "texts", "lean": "texts", "forest": "rows"}
@@ -19,9 +23,11 @@ class Dialect:
     wrap: Callable[[str, Any], Any]
     unwrap: Callable[[Any], Any]
 
-    def bodies(self, model: str) -> list[bytes]:
-        """The bodies of all samples of a model."""
-        return [json.dumps(self.wrap(model, item)).encode() for item in items(model)]
+    def requests(self, model: str) -> list[bytes]:
+        """Those of all samples of a model."""
+        if model == "picture":
+            return [request(self.path, picture.form(width), picture.KIND) for width in items(model)]
+        return [request(self.path, json.dumps(self.wrap(model, item)).encode()) for item in items(model)]
 
     def right(self, model: str, index: int, body: bytes) -> bool:
         """Whether `body` is the answer to sample `index`."""
@@ -34,12 +40,12 @@ class Dialect:
 
 def items(model: str) -> list[Any]:
     """The samples of a model. Without a model: numbers."""
-    return list(range(100)) if model == "echo" else scorers.samples(model)[0]
+    return list(scorers.NUMBERS[model]) if model in scorers.NUMBERS else scorers.samples(model)[0]
 
 
 def expected(model: str) -> list[float]:
     """The right answers to `items`."""
-    return [float(i) for i in range(100)] if model == "echo" else scorers.samples(model)[1]
+    return [float(n) for n in scorers.NUMBERS[model]] if model in scorers.NUMBERS else scorers.samples(model)[1]
 
 
 def _plain(model: str, item: Any) -> Any:

@@ -20,10 +20,10 @@ MODELS = _here("scikit-learn", "numpy", "joblib")
 FAST_ASGI = _here("uvloop", "httptools")
 
 ENVIRONMENTS: dict[str, list[str]] = {
-    "noren": [*MODELS, *FAST_ASGI, *_here("bentoml"), "-e", str(ROOT / "noren-serve")],
-    "asgi": [*MODELS, *FAST_ASGI, *_here("uvicorn", "fastapi", "pydantic")],
-    "bentoml": [*MODELS, *_here("bentoml")],
-    "bentoml-fast": [*MODELS, *FAST_ASGI, *_here("bentoml")],
+    "noren": [*MODELS, *FAST_ASGI, *_here("bentoml", "pillow"), "-e", str(ROOT / "noren-serve")],
+    "asgi": [*MODELS, *FAST_ASGI, *_here("uvicorn", "fastapi", "pydantic", "python-multipart", "pillow")],
+    "bentoml": [*MODELS, *_here("bentoml", "pillow")],
+    "bentoml-fast": [*MODELS, *FAST_ASGI, *_here("bentoml", "pillow")],
     "litserve": [*MODELS, "litserve==0.2.19"],
     "ray": [*MODELS, "ray[serve]==2.60.0"],
     "mlserver": [*MODELS, "mlserver==1.7.1"],

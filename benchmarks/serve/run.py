@@ -6,15 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.serve.client import Answers, Client, request
+from benchmarks.serve.client import Answers, Client
 from benchmarks.serve.contenders import Contender, free_port
 from benchmarks.serve.environments import ROOT, InstallError
-from benchmarks.serve.neighbours import Neighbours, Watch
+from benchmarks.serve.neighbours import LIMIT, Neighbours, Watch
 from benchmarks.serve.scorers import CACHE
 from benchmarks.serve.tree import Tree, cores
 
 START_PATIENCE_S = 90.0
 WARM_UP_S = 1.0
+TRIES = 3  # to find a window without others on the machine
 GAP_S = 0.005  # between two questions whether it answers yet: the error of the seconds to the first answer
 
 
@@ -64,7 +65,7 @@ def serving(contender: Contender, model: str) -> Iterator[Serving]:
         argv, variables = contender.launch(model, port)
     except (InstallError, OSError, subprocess.SubprocessError) as error:
         raise StartError(f"not installed: {error}") from error
-    requests = [request(contender.dialect.path, body) for body in contender.dialect.bodies(_samples_of(model))]
+    requests = contender.dialect.requests(_samples_of(model))
     logs = CACHE / "logs"
     logs.mkdir(exist_ok=True)
     log = logs / f"{model}-{contender.name.replace(' ', '-').replace(',', '')}.log"
@@ -88,12 +89,23 @@ def run(contender: Contender, model: str, *, connections: Sequence[int], seconds
 
 
 def _window(server: Serving, contender: Contender, model: str, connections: int, seconds: float) -> Window:
+    """Looked through again while something else works on this machine, unless what came is no good."""
     with Client(server.port, server.requests) as client:
         client.closed_loop(connections=connections, seconds=min(WARM_UP_S, seconds / 2))
-        watch, before = Watch(), server.tree.cpu_s()
-        answers = client.closed_loop(connections=connections, seconds=seconds)
-        spent = server.tree.cpu_s() - before
-        neighbours = watch.seen({process.pid for process in server.tree.processes}, ours_s=spent)
+        for _ in range(TRIES):
+            window = _looked_through(server, client, contender, model, connections, seconds)
+            if window.neighbours.share <= LIMIT or window.answers.failed or window.wrong:
+                break
+    return window
+
+
+def _looked_through(
+    server: Serving, client: Client, contender: Contender, model: str, connections: int, seconds: float
+) -> Window:
+    watch, before = Watch(), server.tree.cpu_s()
+    answers = client.closed_loop(connections=connections, seconds=seconds)
+    spent = server.tree.cpu_s() - before
+    neighbours = watch.seen({process.pid for process in server.tree.processes}, ours_s=spent)
     return Window(
         connections=connections,
         answers=answers,

@@ -59,9 +59,14 @@ FOREST = Scenario(
     connections=64,
     lone=(c.NOREN_DEF, c.NOREN_BATCH),
 )
+PICTURE = Scenario(
+    model="picture",
+    title="No model: a small PNG uploaded by a form, opened by Pillow",
+    contenders=(c.FASTAPI_DEF, c.FASTAPI_ASYNC, c.BENTOML_DEF, c.BENTOML_TUNED, c.NOREN_DEF, c.NOREN_ASYNC),
+)
 SHOP = Scenario(
     model="shop",
     title="The sentiment Bento of this repository (bentos/sentiment)",
     contenders=(c.BENTOML_SHOP, c.NOREN_SHOP),
 )
-SCENARIOS = (ECHO, TFIDF, LEAN, FOREST, SHOP)
+SCENARIOS = (ECHO, PICTURE, TFIDF, LEAN, FOREST, SHOP)

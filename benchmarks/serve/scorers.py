@@ -13,6 +13,7 @@ Scorer = Callable[[Sequence[Any]], list[float]]
 
 CACHE = Path(os.environ.get("NOREN_BENCH_CACHE", "~/.cache/noren/bench")).expanduser()
 MODELS = CACHE / "models"
+NUMBERS = {"echo": range(100), "picture": range(1, 101)}  # what is sent, and is the answer, where there is no model
 WARM_UP = 3  # calls before a server says that it is ready
 
 

@@ -1,8 +1,8 @@
 """The ASGI application of a service: the common requests by ourselves, everything else by BentoML's own code.
 
-BentoML's application factory stays in charge of hooks, health checks, documentation, forms, files, streams,
+BentoML's application factory stays in charge of hooks, health checks, documentation, large files, streams,
 tasks and mounted applications. Replaced are its middlewares (edge.py), its batching (batching.py), its
-threads (threads.py) and, for plain JSON, its endpoints (endpoint.py).
+threads (threads.py) and, for plain JSON and small forms, its endpoints (endpoint.py, form.py).
 """
 
 import functools
@@ -23,7 +23,8 @@ from noren_serve.access_log import AccessLog
 from noren_serve.answers import retry_after
 from noren_serve.batching import Batcher, Overloaded
 from noren_serve.edge import Edge, Limits
-from noren_serve.endpoint import Endpoint, is_common
+from noren_serve.endpoint import Endpoint, chosen, is_common
+from noren_serve.form import Form
 from noren_serve.metrics import BatchMetrics, Traffic, batch_families
 from noren_serve.rows import PayloadRows
 from noren_serve.threads import Threads
@@ -132,11 +133,13 @@ class Application(ServiceAppFactory):
         endpoints = self.service.config.get("endpoints", {})
         return [endpoints.get("livez", "/health"), *([endpoints["readyz"]] if endpoints.get("readyz") else [])]
 
-    def _endpoints(self) -> dict[str, Endpoint]:
+    def _endpoints(self) -> dict[str, tuple[Endpoint, ...]]:
         server = f"BentoML Service/{self.service.name}".encode()
         paths = self._paths()
         return {
-            paths[name]: Endpoint(method, self._caller(name, method), self.service.context, server)
+            paths[name]: tuple(
+                kind(method, self._caller(name, method), self.service.context, server) for kind in (Endpoint, Form)
+            )
             for name, method in self.service.apis.items()
             if is_common(method)
         }
@@ -206,12 +209,13 @@ class Application(ServiceAppFactory):
 class _Router:
     """Behind the service's own middlewares: our endpoints, and BentoML's application for everything else."""
 
-    def __init__(self, app: Any, endpoints: dict[str, Endpoint]) -> None:
+    def __init__(self, app: Any, endpoints: dict[str, tuple[Endpoint, ...]]) -> None:
         self._app, self._endpoints = app, endpoints
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        endpoint = self._endpoints.get(scope["path"]) if scope.get("method") == "POST" else None
-        if endpoint is None or not endpoint.takes(_header(scope, b"content-type", b"application/json")):
+        endpoints = self._endpoints.get(scope["path"], ()) if scope.get("method") == "POST" else ()
+        endpoint = chosen(endpoints, *_body_of(scope)) if endpoints else None
+        if endpoint is None:
             await self._app(scope, receive, send)
             return
         try:
@@ -234,8 +238,11 @@ class _Ready:
         return getattr(self._service, name)
 
 
-def _header(scope: Any, wanted: bytes, default: bytes) -> bytes:
-    return next((value for name, value in scope["headers"] if name == wanted), default)
+def _body_of(scope: Any) -> tuple[bytes, int]:
+    """Its type, and its bytes as far as they are told."""
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"")
+    return headers.get(b"content-type", b"application/json"), int(length) if length.isdigit() else 0
 
 
 def _is_async(function: Any) -> bool:

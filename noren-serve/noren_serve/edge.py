@@ -6,7 +6,7 @@ cost BentoML more than most models.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
 from time import perf_counter
@@ -18,7 +18,7 @@ from noren_serve import answers, body, reply
 from noren_serve.access_log import AccessLog
 from noren_serve.batching import Overloaded
 from noren_serve.body import HungUp, TooLarge
-from noren_serve.endpoint import Endpoint
+from noren_serve.endpoint import Endpoint, chosen
 from noren_serve.metrics import Traffic
 from noren_serve.patience import Patience
 
@@ -43,7 +43,7 @@ class Edge:
         self,
         app: Any,
         *,
-        endpoints: Mapping[str, Endpoint],
+        endpoints: Mapping[str, Sequence[Endpoint]],
         admit: Mapping[str, Callable[[], None]],
         limits: Limits,
         traffic: Traffic | None,
@@ -100,8 +100,8 @@ class Edge:
                 admit()
             if self._limits.max_body and request.length > self._limits.max_body:
                 raise TooLarge
-            endpoint = self._endpoints.get(path) if request.scope["method"] == "POST" else None
-            if endpoint is not None and endpoint.takes(request.content_type):
+            endpoints = self._endpoints.get(path, ()) if request.scope["method"] == "POST" else ()
+            if endpoint := chosen(endpoints, request.content_type, request.length):
                 data = await body.read(request.receive, self._limits.max_body)
                 request.length = len(data)
                 send, whole = request.noting, request.whole_answer

@@ -6,7 +6,7 @@ looked up once here. Whatever is not this common case is left to BentoML's own c
 
 import functools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from _bentoml_impl.serde import ALL_SERDE
@@ -21,7 +21,7 @@ from noren_serve.answers import JSON, BrokenJson, Headers, encode, problem, send
 from noren_serve.batching import Gone
 from noren_serve.context import enter
 
-_FORMS = frozenset({b"multipart/form-data", b"application/x-www-form-urlencoded", b"application/vnd.bentoml+pickle"})
+_NOT_JSON = frozenset({b"multipart/form-data", b"application/x-www-form-urlencoded", b"application/vnd.bentoml+pickle"})
 _PLAIN = frozenset([dict, list, int, float, bool, tuple, type(None)])  # what can never be rendered as text
 _SERDE = ALL_SERDE["application/json"]
 
@@ -43,6 +43,7 @@ def _code(method: Any) -> Any:
 
 
 Whole = Callable[[int, bytes, Headers], Awaitable[None]]  # sends a whole answer: status, body, headers
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Endpoint:
@@ -54,7 +55,9 @@ class Endpoint:
 
     def __init__(self, method: Any, call: Callable[..., Awaitable[Any]], context: Any, server: bytes) -> None:
         self._call, self._context, self._ctx_param = call, context, method.ctx_param
-        self._read = _reader(method.input_spec)
+        self._input: type[IODescriptor] = method.input_spec
+        self._unpack = _unpacker(self._input)
+        self._read = _reader(self._input, self._unpack)
         self._output: type[IODescriptor] = method.output_spec
         self._is_model = not issubclass(self._output, IORootModel) and not self._output.multipart_fields
         self._is_root = issubclass(self._output, IORootModel)
@@ -67,9 +70,12 @@ class Endpoint:
         self._own_mime = (b"content-type", self._with_charset(self._type).encode())
         self.path = method.route
 
-    def takes(self, content_type: bytes) -> bool:
-        """Whether a body of this type is read as JSON; BentoML does that with all it does not know."""
-        return content_type.partition(b";")[0].strip().lower() not in _FORMS
+    def takes(self, content_type: bytes, length: int) -> bool:  # noqa: ARG002
+        """Whether a body of this type and of so many bytes (0: not known) is read as JSON.
+
+        BentoML does that with all it does not know.
+        """
+        return content_type.partition(b";")[0].strip().lower() not in _NOT_JSON
 
     async def __call__(
         self, scope: Any, receive: Any, send: Any, body: bytes, request_id: bytes, whole: Whole | None = None
@@ -81,7 +87,7 @@ class Endpoint:
         if self._tells_trace:
             headers.append((b"x-bentoml-trace-id", b"%032x" % trace_context.trace_id))
         try:
-            args, kwargs = self._read(body)
+            args, kwargs = await self._arguments(scope, receive, body)
             if self._ctx_param is not None:
                 kwargs[self._ctx_param] = self._context
             output = await self._call(args, kwargs, _hung_up(receive))
@@ -101,6 +107,9 @@ class Endpoint:
         if context.used:
             await context.run_background()
         _release(scope)
+
+    async def _arguments(self, scope: Any, receive: Any, body: bytes) -> Arguments:  # noqa: ARG002
+        return self._read(body)
 
     async def _answer(self, output: Any) -> bytes | Response:
         """The body, when it has this endpoint's own content type, or a whole response."""
@@ -135,40 +144,49 @@ class Endpoint:
         return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
 
 
+def chosen(endpoints: Iterable[Endpoint], content_type: bytes, length: int) -> Endpoint | None:
+    """Which of a path's endpoints takes the body; None when that is left to BentoML."""
+    for endpoint in endpoints:
+        if endpoint.takes(content_type, length):
+            return endpoint
+    return None
+
+
 def _release(scope: Any) -> None:
     """Give back the request's folder for temporary files, if it had one."""
     if "temp_dir" in scope["state"]:
         request_tempdir_pool.release(scope["state"]["temp_dir"])
 
 
-def _reader(spec: type[IODescriptor]) -> Callable[[bytes], tuple[tuple[Any, ...], dict[str, Any]]]:
-    """How a body becomes arguments."""
+def _unpacker(spec: type[IODescriptor]) -> Callable[[IODescriptor], Arguments]:
+    """How what has been read becomes arguments."""
+
+    def fields(data: IODescriptor) -> Arguments:
+        return (), dict(data.__dict__)
+
+    def variadic(data: IODescriptor) -> Arguments:
+        kwargs = dict(data.__dict__)
+        args = (kwargs.pop(ARGS),) if ARGS in kwargs else ()
+        kwargs.update(kwargs.pop(KWARGS, {}))
+        return args, kwargs
+
+    if getattr(spec, "__root_input__", False):
+        return lambda data: ((data.root if isinstance(data, IORootModel) else data,), {})
+    return variadic if {ARGS, KWARGS} & set(spec.model_fields) else fields
+
+
+def _reader(spec: type[IODescriptor], unpack: Callable[[IODescriptor], Arguments]) -> Callable[[bytes], Arguments]:
+    """How a JSON body becomes arguments."""
     validate_json = spec.__pydantic_validator__.validate_json
     validate_python = spec.__pydantic_validator__.validate_python
     is_root = issubclass(spec, IORootModel)
     is_text = is_root and spec.model_json_schema().get("type") in ("string", "file")
 
-    def fields(body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return (), dict(validate_json(body or b"{}").__dict__)
-
-    def variadic(body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        kwargs = dict(validate_json(body or b"{}").__dict__)
-        args = (kwargs.pop(ARGS),) if ARGS in kwargs else ()
-        kwargs.update(kwargs.pop(KWARGS, {}))
-        return args, kwargs
-
-    def model(body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return (validate_json(body or b"{}"),), {}
-
-    def root(body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def root(body: bytes) -> Arguments:
         body = body or b"{}"
-        return (validate_python({"root": body if is_text else _parsed(body)}).root,), {}
+        return unpack(validate_python({"root": body if is_text else _parsed(body)}))
 
-    if is_root:
-        return root
-    if getattr(spec, "__root_input__", False):
-        return model
-    return variadic if {ARGS, KWARGS} & set(spec.model_fields) else fields
+    return root if is_root else lambda body: unpack(validate_json(body or b"{}"))
 
 
 def _dumper(spec: type[IODescriptor]) -> Callable[[Any], Any]:

@@ -1,5 +1,7 @@
 """The pure parts of `make bench-serve`: reading answers, medians, goals, tables."""
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -7,17 +9,22 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
+from PIL import Image
 
 from benchmarks.page import write
 from benchmarks.serve import contenders as c
-from benchmarks.serve.client import Client, parse, quantile, request
+from benchmarks.serve import run
+from benchmarks.serve.client import Answers, Client, parse, quantile, request
 from benchmarks.serve.dialects import OPEN_INFERENCE, PLAIN
 from benchmarks.serve.figures import Entry, Figures, Results
 from benchmarks.serve.goals import goals
 from benchmarks.serve.hotspots import functions
 from benchmarks.serve.memory import growth
+from benchmarks.serve.neighbours import Neighbours
+from benchmarks.serve.run import Serving, Window
 from benchmarks.serve.tables import markdown, rows
 from benchmarks.serve.tree import Tree, cores
 
@@ -62,6 +69,38 @@ def test_every_wrapping_of_the_right_answer_is_right(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"outputs": []}', b'{"outputs": [{"data": ["x"]}]}'])
 def test_what_is_no_answer_is_wrong(body: bytes) -> None:
     assert not OPEN_INFERENCE.right("echo", 0, body)
+
+
+def test_a_picture_is_as_wide_as_the_answer_to_it() -> None:
+    sent = PLAIN.requests("picture")
+    for index, data in enumerate(sent):
+        body = data.partition(b"image/png\r\n\r\n")[2]
+        with Image.open(io.BytesIO(body)) as found:
+            assert PLAIN.right("picture", index, json.dumps({"number": found.width}).encode())
+    assert len(sent) == 100
+
+
+@pytest.mark.parametrize(
+    ("shares", "bad", "kept"),
+    [([0.1], 0, 0), ([0.5, 0.1], 0, 1), ([0.5, 0.5, 0.5], 0, 2), ([0.5, 0.1], 3, 0)],
+)
+def test_a_window_beside_others_is_looked_through_again_unless_it_shows_failures(
+    monkeypatch: pytest.MonkeyPatch, shares: list[float], bad: int, kept: int
+) -> None:
+    seen: list[Window] = []
+
+    def look(*_: object) -> Window:
+        answers = Answers(statuses={200: 9, 503: bad})
+        others = Neighbours(busiest="cc1", share=shares[len(seen)])
+        seen.append(Window(connections=1, answers=answers, cpu_us=1.0, wrong=0, neighbours=others))
+        return seen[-1]
+
+    monkeypatch.setattr(run, "_looked_through", look)
+    monkeypatch.setattr(run, "Client", lambda *_: MagicMock())
+    server = Serving(tree=MagicMock(), port=1, requests=[], first_answer_s=1.0)
+
+    assert run._window(server, c.NOREN_DEF, "echo", 1, 1.0) is seen[kept]
+    assert len(seen) == kept + 1
 
 
 def test_servers_are_compared_round_by_round_because_the_machine_changes_between_rounds() -> None:

@@ -19,6 +19,7 @@ from noren_serve.access_log import AccessLog
 from noren_serve.batching import Batcher, Overloaded
 from noren_serve.edge import Edge, Limits
 from noren_serve.endpoint import Endpoint
+from noren_serve.form import Form
 from noren_serve.rows import PayloadRows
 from noren_serve.threads import Threads
 from opentelemetry import trace
@@ -183,7 +184,9 @@ def world(
     out, finished = StringIO(), list[int]()
     edge = Edge(
         app,
-        endpoints={"/say": Endpoint(SERVICE.apis["say"], call, None, b"BentoML Service/shop")},
+        endpoints={
+            "/say": [kind(SERVICE.apis["say"], call, None, b"BentoML Service/shop") for kind in (Endpoint, Form)]
+        },
         admit=admit or {},
         limits=limits,
         traffic=None,
@@ -223,6 +226,29 @@ def test_an_endpoint_is_answered_with_the_ids_of_bentoml_and_logged() -> None:
         assert (line["path"], line["status"], line["request_bytes"], line["response_bytes"]) == ("/say", 200, 16, 4)
         assert line["request_id"] == answer.headers["x-bentoml-request-id"]
         assert shop.finished == [1]
+
+    within(test())
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"application/x-www-form-urlencoded", b"text=moin"),
+        (
+            b"multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\nmoin\r\n--b--\r\n',
+        ),
+    ],
+)
+def test_a_small_form_is_answered_here_and_any_other_by_bentoml(kind: bytes, body: bytes) -> None:
+    async def test() -> None:
+        headers, left_to_bentoml = [(b"content-type", kind)], 404  # whose application has no such path here
+        small = await world().ask("/say", body, headers=headers)
+        assert (small.status, small.body, small.whole) == (200, b"moin", True)
+
+        large = body.replace(b"moin", b"moin" * (1 << 18))
+        assert (await world().ask("/say", large, headers=headers)).status == left_to_bentoml
+        assert (await world().ask("/say", [body, b""], headers=headers, sized=False)).status == left_to_bentoml
 
     within(test())
 

@@ -2,14 +2,15 @@
 
 import os
 
-from fastapi import FastAPI
+from fastapi import FastAPI, UploadFile
+from PIL import Image
 from pydantic import BaseModel
 
 from benchmarks.serve import scorers
 from benchmarks.serve.message import Message
 
 MODEL = os.environ["NOREN_BENCH_MODEL"]
-score = None if MODEL == "echo" else scorers.load(MODEL)
+score = None if MODEL in scorers.NUMBERS else scorers.load(MODEL)
 app, threaded = FastAPI(), FastAPI()
 
 
@@ -36,6 +37,18 @@ if MODEL == "echo":
     def echo_threaded(body: Message) -> Message:
         """What was sent."""
         return body
+
+elif MODEL == "picture":
+
+    @app.post("/predict")
+    async def width(image: UploadFile) -> dict[str, int]:
+        """How wide it is, in pixels."""
+        return {"number": Image.open(image.file).width}
+
+    @threaded.post("/predict")
+    def width_threaded(image: UploadFile) -> dict[str, int]:
+        """How wide it is, in pixels."""
+        return {"number": Image.open(image.file).width}
 
 elif MODEL == "forest":
 

@@ -58,6 +58,8 @@ CASES: Cases = {
     "raises async stop": {"path": "/fail_async", "json": {"kind": "stop"}},
     "raises async cancelled": {"path": "/fail_async", "json": {"kind": "cancelled"}},
     **{name: {"path": f"/{name}", "json": {}} for name in SMALL},
+    **{f"raises {kind} by form": {"path": "/fail", "form": {"kind": kind}} for kind in KINDS},
+    "status 204 with a body by form": {"path": "/no_status", "form": {"status": "204"}},
     "status 204 with a body": {"path": "/no_status", "json": {}},
     "status 304 with a body": {"path": "/no_status", "json": {"status": 304}},
     "status 999": {"path": "/no_status", "json": {"status": 999}},
