@@ -2,7 +2,7 @@
 
 BentoML's application factory stays in charge of hooks, health checks, documentation, large files, streams,
 tasks and mounted applications. Replaced are its middlewares (edge.py), its batching (batching.py), its
-threads (threads.py) and, for plain JSON and small forms, its endpoints (endpoint.py, form.py).
+threads (threads.py) and, for JSON, forms and files that are not large, its endpoints (endpoint.py, form.py).
 """
 
 import functools
@@ -23,8 +23,8 @@ from noren_serve.access_log import AccessLog
 from noren_serve.answers import retry_after
 from noren_serve.batching import Batcher, Overloaded
 from noren_serve.edge import Edge, Limits
-from noren_serve.endpoint import Endpoint, chosen, is_common
-from noren_serve.form import Form
+from noren_serve.endpoint import Endpoint, chosen, is_common, reads_json
+from noren_serve.form import Form, Upload
 from noren_serve.metrics import BatchMetrics, Traffic, batch_families
 from noren_serve.rows import PayloadRows
 from noren_serve.threads import Threads
@@ -55,8 +55,8 @@ class Application(ServiceAppFactory):
         traffic = self._traffic = Traffic(skip) if self.enable_metrics else None
         self.log = AccessLog(skip) if access.enabled.get() else None
         self._make_batchers()
-        endpoints = self._endpoints()
         starlette = self()
+        endpoints = self._endpoints(starlette)
         app: Any = starlette
         outer = self._outer_middlewares()
         if outer:
@@ -133,12 +133,13 @@ class Application(ServiceAppFactory):
         endpoints = self.service.config.get("endpoints", {})
         return [endpoints.get("livez", "/health"), *([endpoints["readyz"]] if endpoints.get("readyz") else [])]
 
-    def _endpoints(self) -> dict[str, tuple[Endpoint, ...]]:
+    def _endpoints(self, app: Any) -> dict[str, tuple[Endpoint, ...]]:
         server = f"BentoML Service/{self.service.name}".encode()
         paths = self._paths()
         return {
             paths[name]: tuple(
-                kind(method, self._caller(name, method), self.service.context, server) for kind in (Endpoint, Form)
+                kind(method, self._caller(name, method), self.service.context, server, app)
+                for kind in ((Endpoint, Form) if reads_json(method) else (Upload,))
             )
             for name, method in self.service.apis.items()
             if is_common(method)
@@ -239,10 +240,10 @@ class _Ready:
 
 
 def _body_of(scope: Any) -> tuple[bytes, int]:
-    """Its type, and its bytes as far as they are told."""
-    headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"")
-    return headers.get(b"content-type", b"application/json"), int(length) if length.isdigit() else 0
+    """Its type, and its bytes as far as they are told: of one that a middleware has unpacked nobody knows."""
+    headers = dict(reversed(scope["headers"]))  # of several of a name, the first: as Starlette reads them
+    length = b"" if b"content-encoding" in headers else headers.get(b"content-length", b"")
+    return headers.get(b"content-type") or b"application/json", int(length) if length.isdigit() else 0
 
 
 def _is_async(function: Any) -> bool:

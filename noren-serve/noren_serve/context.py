@@ -38,15 +38,17 @@ class LazyResponse:
 class LazyRequest(Request):
     """A request whose body has already been read, set up when someone looks at it: few endpoints do."""
 
-    def __init__(self, scope: Any, receive: Any, body: bytes) -> None:
-        self._late = scope, receive, body
+    def __init__(self, scope: Any, receive: Any, body: bytes, app: Any = None) -> None:
+        self._late = scope, receive, body, app
 
     def __getattr__(self, name: str) -> Any:
         """What is not there yet, or not at all. Two threads that look at once both find it."""
         late = self.__dict__.get("_late")
         if late is None or "_body" in self.__dict__:
             return super().__getattribute__(name)  # raises AttributeError, unless another thread was just here
-        scope, receive, body = late
+        scope, receive, body, app = late
+        if app is not None:  # as Starlette leaves it on the way to an endpoint
+            scope.update(app=app, router=app.router, path_params={})
         real = Request(scope, receive)
         self.__dict__.update({**vars(real), "_body": body})  # in one step
         return getattr(self, name)
@@ -57,9 +59,9 @@ class LazyRequest(Request):
         return self.headers
 
 
-def enter(scope: Any, receive: Any, body: bytes) -> LazyResponse:
+def enter(scope: Any, receive: Any, body: bytes, app: Any = None) -> LazyResponse:
     """Make the request known to `bentoml.Context`. Each request has a task of its own, so nothing is undone."""
     response = LazyResponse()
-    _request_var.set(LazyRequest(scope, receive, body))
+    _request_var.set(LazyRequest(scope, receive, body, app))
     _response_var.set(response)  # type: ignore[arg-type]
     return response

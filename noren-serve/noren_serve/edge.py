@@ -162,20 +162,21 @@ class _Request:
 
     def __init__(self, scope: Any, receive: Any, send: Any, patience: Patience | None, traced: bool) -> None:
         self.scope, self.receive, self.send, self._patience = scope, receive, send, patience
-        self.content_type, self.length, self.trace_id, self.id = b"application/json", 0, "", b""
+        self.content_type, self.length, self.trace_id, self.id = b"", 0, "", b""
         self.status = self.sent = 0
         self.refused = False  # whatever the application says to that is not sent
         self.whole = False  # the answer has been sent to its end
         traceparent = b""
         for name, value in scope["headers"]:
             if name == b"content-type":
-                self.content_type = value
+                self.content_type = self.content_type or value  # of several, the first: as Starlette reads them
             elif name == b"content-length":
                 self.length = int(value) if value.isdigit() else 0
             elif name == b"x-request-id":
                 self.id = value
             elif name == b"traceparent":
                 traceparent = value
+        self.content_type = self.content_type or b"application/json"
         number = (traced and trace_context.request_id) or getrandbits(64)
         self.span_id = b"%016x" % number
         self.id = self.id or self.span_id
@@ -192,9 +193,9 @@ class _Request:
     async def whole_answer(self, status: int, content: bytes, headers: answers.Headers) -> None:
         """Send one whole answer, when none has begun. The headers are ours: well-formed, and without a length."""
         self.status, self.sent = status, len(content)
+        if self._patience:
+            self._patience.end(self)  # what the endpoint left for later may take as long as it likes
         if not reply.write(self.send, status, content, headers):
-            if self._patience:
-                self._patience.end(self)
             await answers.send_body(self.send, status, content, headers)
         self.whole = True
 

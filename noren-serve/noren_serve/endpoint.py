@@ -1,4 +1,4 @@
-"""One API of a service, in the common case: a JSON body comes in, one whole answer goes out.
+"""One API of a service, in the common case: a JSON body comes in, one whole answer goes out. (For others see form.py.)
 
 BentoML rebuilds signatures, wrappers and JSON schemas for each request. They never change, so they are
 looked up once here. Whatever is not this common case is left to BentoML's own code (see app.py).
@@ -6,6 +6,7 @@ looked up once here. Whatever is not this common case is left to BentoML's own c
 
 import functools
 import json
+import shutil
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -23,18 +24,24 @@ from noren_serve.context import enter
 
 _NOT_JSON = frozenset({b"multipart/form-data", b"application/x-www-form-urlencoded", b"application/vnd.bentoml+pickle"})
 _PLAIN = frozenset([dict, list, int, float, bool, tuple, type(None)])  # what can never be rendered as text
-_SERDE = ALL_SERDE["application/json"]
+JSON_TYPE = "application/json"
+_SERDE = ALL_SERDE[JSON_TYPE]
 
 
 def is_common(method: Any) -> bool:
-    """Whether the method's declaration lets its JSON requests be served here."""
+    """Whether the method gives one whole answer, at a path that is always the same."""
+    return not (method.is_stream or "{" in method.route)
+
+
+def reads_json(method: Any) -> bool:
+    """Whether the method's declaration lets JSON be read here."""
     spec = method.input_spec
     raw_file = issubclass(spec, IORootModel) and bool(spec.multipart_fields)
     own = _code(spec.from_http_request) is not _code(IOMixin.from_http_request) or (
         _code(spec.model_validate_json)
         not in map(_code, (BaseModel.model_validate_json, IORootModel.model_validate_json))
     )
-    return not (raw_file or own or method.is_stream or "{" in method.route)
+    return not (raw_file or own)
 
 
 def _code(method: Any) -> Any:
@@ -51,10 +58,13 @@ class Endpoint:
 
     call    runs the method with (args, kwargs, gone) and gives its result
     server  value of the header of that name
+    app     BentoML's application, as far as the method asks its request for it
     """
 
-    def __init__(self, method: Any, call: Callable[..., Awaitable[Any]], context: Any, server: bytes) -> None:
-        self._call, self._context, self._ctx_param = call, context, method.ctx_param
+    def __init__(
+        self, method: Any, call: Callable[..., Awaitable[Any]], context: Any, server: bytes, app: Any = None
+    ) -> None:
+        self._call, self._context, self._ctx_param, self._app = call, context, method.ctx_param, app
         self._input: type[IODescriptor] = method.input_spec
         self._unpack = _unpacker(self._input)
         self._read = _reader(self._input, self._unpack)
@@ -62,7 +72,7 @@ class Endpoint:
         self._is_model = not issubclass(self._output, IORootModel) and not self._output.multipart_fields
         self._is_root = issubclass(self._output, IORootModel)
         self._type = self._output.mime_type()
-        self._dump = _dumper(self._output) if self._is_root and self._type == "application/json" else None
+        self._dump = _dumper(self._output) if self._is_root and self._type == JSON_TYPE else None
         # BentoML builds the JSON schema of the output for each response, only to ask for this.
         self._output.mime_type = staticmethod(lambda value=self._type: value)
         self._server = (b"server", server)
@@ -81,8 +91,17 @@ class Endpoint:
         self, scope: Any, receive: Any, send: Any, body: bytes, request_id: bytes, whole: Whole | None = None
     ) -> None:
         """Answer the request. `whole` is a quicker way than `send` for an answer that is whole."""
-        whole = whole or functools.partial(send_body, send)
-        context = enter(scope, receive, body)
+        over = False
+        try:
+            over = await self._serve(
+                scope, receive, send, body, request_id, whole or functools.partial(send_body, send)
+            )
+        finally:
+            _give_back(scope, over=over)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any, body: bytes, request_id: bytes, whole: Whole) -> bool:
+        """Whether nothing of the request runs any more."""
+        context = enter(scope, receive, body, self._app)
         headers: Headers = [self._server, (b"x-bentoml-request-id", request_id)]
         if self._tells_trace:
             headers.append((b"x-bentoml-trace-id", b"%032x" % trace_context.trace_id))
@@ -99,14 +118,13 @@ class Endpoint:
             else:
                 await whole(200, answer, [self._own_mime, *headers])
         except Gone:
-            _release(scope)
-            return
+            return False
         except Exception as error:  # noqa: BLE001  every failure of an endpoint is an answer
             status, content, extra = problem(error, scope)
             await whole(status, encode(content), [JSON, *headers, *extra])
         if context.used:
             await context.run_background()
-        _release(scope)
+        return True
 
     async def _arguments(self, scope: Any, receive: Any, body: bytes) -> Arguments:  # noqa: ARG002
         return self._read(body)
@@ -152,27 +170,33 @@ def chosen(endpoints: Iterable[Endpoint], content_type: bytes, length: int) -> E
     return None
 
 
-def _release(scope: Any) -> None:
-    """Give back the request's folder for temporary files, if it had one."""
-    if "temp_dir" in scope["state"]:
-        request_tempdir_pool.release(scope["state"]["temp_dir"])
+def _give_back(scope: Any, *, over: bool) -> None:
+    """The request's folder for temporary files, if it had one; removed if a thread may still be at work in it."""
+    folder = scope["state"].get("temp_dir")
+    if folder and over:
+        request_tempdir_pool.release(folder)
+    elif folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unpacker(spec: type[IODescriptor]) -> Callable[[IODescriptor], Arguments]:
     """How what has been read becomes arguments."""
 
+    names = tuple(spec.model_fields)
+
     def fields(data: IODescriptor) -> Arguments:
-        return (), dict(data.__dict__)
+        found = data.__dict__  # which may hold more: cached properties
+        return (), {name: found[name] for name in names}
 
     def variadic(data: IODescriptor) -> Arguments:
-        kwargs = dict(data.__dict__)
+        _, kwargs = fields(data)
         args = (kwargs.pop(ARGS),) if ARGS in kwargs else ()
         kwargs.update(kwargs.pop(KWARGS, {}))
         return args, kwargs
 
     if getattr(spec, "__root_input__", False):
         return lambda data: ((data.root if isinstance(data, IORootModel) else data,), {})
-    return variadic if {ARGS, KWARGS} & set(spec.model_fields) else fields
+    return variadic if {ARGS, KWARGS} & set(names) else fields
 
 
 def _reader(spec: type[IODescriptor], unpack: Callable[[IODescriptor], Arguments]) -> Callable[[bytes], Arguments]:

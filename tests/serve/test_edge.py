@@ -7,16 +7,19 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import bentoml
 import noren_serve.patience
 import pytest
+from bentoml._internal.context import _response_var
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from noren_serve import reply
 from noren_serve.access_log import AccessLog
-from noren_serve.batching import Batcher, Overloaded
+from noren_serve.batching import Batcher, Gone, Overloaded
 from noren_serve.edge import Edge, Limits
 from noren_serve.endpoint import Endpoint
 from noren_serve.form import Form
@@ -43,6 +46,10 @@ class Shop:
     @bentoml.api  # type: ignore[untyped-decorator]
     def say(self, text: str = "hello") -> str:
         return text
+
+    @bentoml.api  # type: ignore[untyped-decorator]
+    def weigh(self, file: Path) -> int:
+        return file.stat().st_size
 
 
 SERVICE: Any = bentoml.service(Shop)
@@ -185,7 +192,8 @@ def world(
     edge = Edge(
         app,
         endpoints={
-            "/say": [kind(SERVICE.apis["say"], call, None, b"BentoML Service/shop") for kind in (Endpoint, Form)]
+            f"/{name}": [kind(method, call, None, b"BentoML Service/shop") for kind in (Endpoint, Form)]
+            for name, method in SERVICE.apis.items()
         },
         admit=admit or {},
         limits=limits,
@@ -249,6 +257,56 @@ def test_a_small_form_is_answered_here_and_any_other_by_bentoml(kind: bytes, bod
         large = body.replace(b"moin", b"moin" * (1 << 18))
         assert (await world().ask("/say", large, headers=headers)).status == left_to_bentoml
         assert (await world().ask("/say", [body, b""], headers=headers, sized=False)).status == left_to_bentoml
+
+    within(test())
+
+
+UPLOAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhello\r\n--b--\r\n'
+BY_FORM = [(b"content-type", b"multipart/form-data; boundary=b")]
+
+
+@pytest.mark.parametrize("ending", ["well", "badly", "late", "left"])
+def test_an_uploaded_file_goes_with_its_request_however_that_ends(ending: str) -> None:
+    files: list[Path] = []
+
+    async def call(_: tuple[Any, ...], kwargs: dict[str, Any], gone: Any) -> int:
+        files.append(kwargs["file"])
+        assert files[0].read_bytes() == b"hello"
+        if ending == "badly":
+            raise LookupError("of the service")
+        if ending == "left":
+            raise Gone
+        if ending == "late":
+            await asyncio.Event().wait()
+        return 5
+
+    async def test() -> None:
+        answer = await world(limits(timeout_s=0.05), call=call).ask("/weigh", UPLOAD, headers=BY_FORM)
+        if ending != "left":
+            assert answer.status == {"well": 200, "badly": 500, "late": 504}[ending]
+        (file,) = files
+        assert not file.exists()
+        # A folder in which a thread may still be at work is not handed on to another request.
+        assert file.parent.exists() == (ending in ("well", "badly"))
+
+    within(test())
+
+
+def test_what_is_left_for_after_the_answer_may_take_longer_than_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reply, "write", lambda *_: True)  # as if uvicorn had written it
+    done: list[bool] = []
+
+    async def later() -> None:
+        await asyncio.sleep(0.3)
+        done.append(True)
+
+    async def call(args: tuple[Any, ...], kwargs: dict[str, Any], gone: Any) -> str:
+        _response_var.get().background.add_task(later)
+        return "soon"
+
+    async def test() -> None:
+        assert (await world(limits(timeout_s=0.05), call=call).ask("/say", b"{}")).raised is None
+        assert done == [True]
 
     within(test())
 

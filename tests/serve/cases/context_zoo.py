@@ -10,8 +10,15 @@ if TYPE_CHECKING:
 SHOP, STRANGER = {"origin": "http://shop.test"}, {"origin": "http://stranger.test"}
 TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 
+TWICE = (
+    b"POST /asked_async HTTP/1.1\r\nHost: zoo.test\r\nConnection: close\r\nContent-Length: 13\r\n"
+    b"Content-Type: application/json\r\nContent-Type: multipart/form-data; boundary=b"
+)
 CASES: Cases = {
     "the request": {"path": "/asked?a=1&b=%C3%BC&a=2", "json": {}, "headers": {"cookie": "k=v; l=w", "x-token": "t"}},
+    "the request's links": {"path": "/linked", "json": {}},
+    "the request's links by form": {"path": "/linked", "form": {"n": "1"}},
+    "two content types": {"path": "", "raw": [TWICE + b"\r\n\r\n" + b'{"word": "x"}']},
     "the request async": {"path": "/asked_async", "json": {"word": "x"}},
     "the request unannotated": {"path": "/unannotated", "json": {"n": 3}},
     "the context is no input": {"path": "/unannotated", "json": {"n": 3, "ctx": 1}},

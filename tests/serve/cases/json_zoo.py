@@ -116,6 +116,8 @@ TYPES: Cases = {
     "alias in the answer": {"path": "/score", "json": {"value": 2}},
     "NaN in a model": {"path": "/score", "body": b'{"value": NaN}', "headers": JSON},
     "input_spec": {"path": "/strict", "json": {"name": "x"}},
+    "input_spec with more than fields": {"path": "/counted", "json": {"name": "x"}},
+    "input_spec with more than fields, by form": {"path": "/counted", "form": {"name": "x"}},
     "input_spec extra": {"path": "/strict", "json": {"name": "x", "m": 1}},
     "input_spec hides input": {"path": "/strict", "json": {"name": 5, "n": "secret"}},
     "output_spec": {"path": "/spelled_out", "json": {"name": "x"}},

@@ -69,6 +69,12 @@ class ContextZoo:
         }
 
     @bentoml.api
+    def linked(self, ctx: bentoml.Context) -> list[str]:
+        """What Starlette knows on the way to an endpoint."""
+        request = ctx.request
+        return [str(request.url_for("livez")), type(request.app).__name__, str(request.path_params)]
+
+    @bentoml.api
     async def asked_async(self, context: bentoml.Context, word: str = "w") -> list[str]:
         return [word, context.request.method]
 

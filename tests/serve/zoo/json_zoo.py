@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import bentoml
 from bentoml.validators import ContentType
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import JSONResponse, PlainTextResponse
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
@@ -37,6 +38,21 @@ class Strict(BaseModel):
 
     name: str
     n: int = 3
+
+
+class Counted(BaseModel):
+    """Its validator leaves something beside the fields."""
+
+    name: str
+
+    @cached_property
+    def size(self) -> int:
+        return len(self.name)
+
+    @model_validator(mode="after")
+    def _short(self) -> Self:
+        assert self.size < 9
+        return self
 
 
 class Cat(BaseModel):
@@ -189,6 +205,10 @@ class JsonZoo:
     @bentoml.api(input_spec=Strict)
     def strict(self, name: str, n: int) -> dict[str, Any]:
         return {"name": name, "n": n}
+
+    @bentoml.api(input_spec=Counted)
+    def counted(self, **given: Any) -> list[str]:
+        return sorted(given)
 
     @bentoml.api(output_spec=Person)
     def spelled_out(self, name: str) -> Any:
