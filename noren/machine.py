@@ -128,7 +128,7 @@ class Machine:
                 key = (process.pid, process.create_time())
                 marked = self._known[key] if key in self._known else self._read(process)
                 if marked and not process.is_running():
-                    self._seen.pop(process.pid, None)  # a stranger has its pid by now, who is not to be signalled
+                    self._seen.pop(process.pid, None)  # a stranger may have its pid by now, who is not to be signalled
                     continue
                 if marked and process.status() == psutil.STATUS_ZOMBIE:
                     continue
@@ -143,9 +143,10 @@ class Machine:
     def _all(self) -> list[psutil.Process]:
         """Not by psutil.process_iter: what it remembers is put back by whoever else in this process ends one."""
         now = time.monotonic()
-        seen = self._seen if now - self._scanned_at <= _PAUSE_S else {}
+        if now - self._scanned_at > _PAUSE_S:
+            self._seen = {}
         self._scanned_at = now
-        found: dict[int, psutil.Process] = {}
+        seen, found = self._seen, dict[int, psutil.Process]()
         for pid in psutil.pids():
             with contextlib.suppress(psutil.NoSuchProcess):
                 found[pid] = seen.get(pid) or psutil.Process(pid)
@@ -181,7 +182,8 @@ def _environment(process: psutil.Process) -> dict[str, str]:
         if shown or process.ppid() in (0, _KERNEL) or process.status() == psutil.STATUS_ZOMBIE:
             break
         time.sleep(_EXEC_TRY_S)
-    return dict(entry.split("=", 1) for entry in os.fsdecode(shown).split("\0") if "=" in entry)
+    written = os.fsdecode(shown).partition("\0\0")[0]  # behind that is what a title has left of it
+    return dict(entry.split("=", 1) for entry in written.split("\0") if "=" in entry)
 
 
 # Processes that this very control plane started: only their parent can collect how they ended.
