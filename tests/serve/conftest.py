@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from benchmarks import page
 
@@ -42,7 +43,7 @@ if not TYPE_CHECKING:
     servers = load(HERE / "servers.py")
 
 wire = load(HERE / "wire.py")
-SERVICES = {path.stem: load(path).CASES for path in sorted((HERE / "cases").glob("*.py"))}
+SERVICES = {path.stem: load(path).CASES for path in sorted((HERE / "cases").glob("*.py"))} | load(HERE / "shop.py").SHOP
 differences = load(HERE / "differences.py")
 DIFFERENCES, EXTRA_HEADERS = differences.DIFFERENCES, differences.EXTRA_HEADERS
 
@@ -82,21 +83,12 @@ def table() -> dict[str, Any]:
     }
 
 
-SAVE_A_SMALL_MODEL = """
-from models.sentiment import Parameters, fit
-from training.store import save
-texts = ["good great fun", "bad awful dull", "great film, great fun!", "dull bad film"] * 3
-save("sentiment", {"model.npz": fit(texts, [True, False, True, False] * 3, Parameters(min_df=1)).to_bytes()},
-     labels={}, metadata={})
-"""
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BentoML home with a small sentiment model."""
+    """A BentoML home with a small model for every service of the shop."""
     home = tmp_path_factory.mktemp("trained") / "home"
-    env = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PATH": ""}
-    subprocess.run([sys.executable, "-c", SAVE_A_SMALL_MODEL], cwd=ROOT, env=env, check=True, timeout=120)
+    env = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PATH": "", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, HERE / "small_models.py"], cwd=ROOT, env=env, check=True, timeout=120)
     return home
 
 
@@ -105,9 +97,11 @@ def target(request: pytest.FixtureRequest) -> Callable[[str], Target]:
     """What to serve, by the name of its table of cases."""
 
     def find(service: str) -> Target:
-        if service == "sentiment":
+        bentofile = ROOT / "bentos" / service / "bentofile.yaml"
+        if bentofile.exists():
             home = str(request.getfixturevalue("trained"))
-            return servers.Target(name="bentos.sentiment.service:Sentiment", folder=ROOT, env={"BENTOML_HOME": home})
+            name = yaml.safe_load(bentofile.read_text())["service"]
+            return servers.Target(name=name, folder=ROOT, env={"BENTOML_HOME": home})
         name = "".join(map(str.title, service.split("_")))
         return servers.Target(name=f"{service}:{name}", folder=HERE / "zoo")
 
