@@ -56,7 +56,7 @@ bench-demo: setup  ## seconds of each step of the demo, requests per second, mem
 	$(RUN) python -m benchmarks.demo
 
 # ARGS="--quick" and others: `python -m benchmarks.serve --help`.
-bench-serve: setup  ## noren-serve beside its peers: requests per second, CPU, latency, overload; 35 minutes
+bench-serve: setup  ## noren-serve beside its peers: requests per second, CPU, latency, overload; 40 minutes
 	$(RUN) python -m benchmarks.serve $(ARGS)
 
 # ARGS="--list" and others: `python -m benchmarks.gate --help`.

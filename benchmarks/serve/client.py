@@ -51,6 +51,12 @@ class Answers:
         """Everything else."""
         return sum(self.statuses.values()) - self.answered
 
+    def fail_as(self, other: "Answers") -> None:
+        """Count what failed there, too."""
+        for status, count in other.statuses.items():
+            if status != 200:
+                self.statuses[status] = self.statuses.get(status, 0) + count
+
     @property
     def per_second(self) -> float:
         """Answers with status 200 per second."""

@@ -4,7 +4,7 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.serve.client import Answers, Client
 from benchmarks.serve.contenders import Contender, free_port
@@ -89,14 +89,17 @@ def run(contender: Contender, model: str, *, connections: Sequence[int], seconds
 
 
 def _window(server: Serving, contender: Contender, model: str, connections: int, seconds: float) -> Window:
-    """Looked through again while something else works on this machine, unless what came is no good."""
+    """Looked through again while something else works on this machine: the quietest. What failed counts of all."""
+    seen: list[Window] = []
     with Client(server.port, server.requests) as client:
         client.closed_loop(connections=connections, seconds=min(WARM_UP_S, seconds / 2))
-        for _ in range(TRIES):
-            window = _looked_through(server, client, contender, model, connections, seconds)
-            if window.neighbours.share <= LIMIT or window.answers.failed or window.wrong:
-                break
-    return window
+        while len(seen) < TRIES and all(window.neighbours.share > LIMIT for window in seen):
+            seen.append(_looked_through(server, client, contender, model, connections, seconds))
+    quietest = min(seen, key=lambda window: window.neighbours.share)
+    for other in seen:
+        if other is not quietest:
+            quietest.answers.fail_as(other.answers)
+    return replace(quietest, wrong=sum(window.wrong for window in seen))
 
 
 def _looked_through(

@@ -81,26 +81,28 @@ def test_a_picture_is_as_wide_as_the_answer_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shares", "bad", "kept"),
-    [([0.1], 0, 0), ([0.5, 0.1], 0, 1), ([0.5, 0.5, 0.5], 0, 2), ([0.5, 0.1], 3, 0)],
+    ("shares", "kept"), [([0.1], 0), ([0.5, 0.1], 1), ([0.5, 0.3, 0.4], 1)], ids=["quiet", "once", "never quiet"]
 )
-def test_a_window_beside_others_is_looked_through_again_unless_it_shows_failures(
-    monkeypatch: pytest.MonkeyPatch, shares: list[float], bad: int, kept: int
+def test_a_window_beside_others_is_looked_through_again_and_what_failed_in_any_counts(
+    monkeypatch: pytest.MonkeyPatch, shares: list[float], kept: int
 ) -> None:
     seen: list[Window] = []
 
     def look(*_: object) -> Window:
-        answers = Answers(statuses={200: 9, 503: bad})
+        answers = Answers(statuses={200: 9, 503: 1})
         others = Neighbours(busiest="cc1", share=shares[len(seen)])
-        seen.append(Window(connections=1, answers=answers, cpu_us=1.0, wrong=0, neighbours=others))
+        seen.append(Window(connections=1, answers=answers, cpu_us=1.0, wrong=2, neighbours=others))
         return seen[-1]
 
     monkeypatch.setattr(run, "_looked_through", look)
     monkeypatch.setattr(run, "Client", lambda *_: MagicMock())
     server = Serving(tree=MagicMock(), port=1, requests=[], first_answer_s=1.0)
 
-    assert run._window(server, c.NOREN_DEF, "echo", 1, 1.0) is seen[kept]
-    assert len(seen) == kept + 1
+    window = run._window(server, c.NOREN_DEF, "echo", 1, 1.0)
+
+    assert window.neighbours.share == shares[kept]
+    assert (window.answers.answered, window.answers.failed, window.wrong) == (9, len(shares), 2 * len(shares))
+    assert len(seen) == len(shares)
 
 
 def test_servers_are_compared_round_by_round_because_the_machine_changes_between_rounds() -> None:
