@@ -24,8 +24,8 @@ def _framework(results: Results) -> Iterator[Row]:
             name="framework cost: CPU of a request without a model", value=round(noren.cpu_us), unit="us", goal="<= 100"
         )
         yield from _ratio(results, "echo", c.NOREN_DEF, c.BENTOML_DEF)
-    yield from _ratio(results, "picture", c.NOREN_DEF, c.BENTOML_DEF)
-    yield from _ratio(results, "picture", c.NOREN_ASYNC, c.FASTAPI_ASYNC)
+    yield from _ratio(results, "picture", c.NOREN_DEF, c.BENTOML_DEF, goal=">= 4")
+    yield from _ratio(results, "picture", c.NOREN_ASYNC, c.FASTAPI_ASYNC, goal=">= 1")
 
 
 def _sentiment(results: Results) -> Iterator[Row]:
