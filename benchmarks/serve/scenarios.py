@@ -61,7 +61,7 @@ FOREST = Scenario(
 )
 PICTURE = Scenario(
     model="picture",
-    title="No model: a PNG of some 300 bytes uploaded by a form, opened by Pillow",
+    title="No model: a form of some 270 bytes with a PNG, which is opened by Pillow",
     contenders=(c.FASTAPI_DEF, c.FASTAPI_ASYNC, c.BENTOML_DEF, c.BENTOML_TUNED, c.NOREN_DEF, c.NOREN_ASYNC),
 )
 SHOP = Scenario(
