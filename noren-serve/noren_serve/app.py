@@ -23,7 +23,7 @@ from noren_serve.access_log import AccessLog
 from noren_serve.answers import retry_after
 from noren_serve.batching import Batcher, Overloaded
 from noren_serve.edge import Edge, Limits
-from noren_serve.endpoint import Endpoint, chosen, is_common, reads_json
+from noren_serve.endpoint import Endpoint, Json, chosen, is_common, reads_json
 from noren_serve.form import Form, Upload
 from noren_serve.metrics import BatchMetrics, Traffic, batch_families
 from noren_serve.rows import PayloadRows
@@ -139,7 +139,7 @@ class Application(ServiceAppFactory):
         return {
             paths[name]: tuple(
                 kind(method, self._caller(name, method), self.service.context, server, app)
-                for kind in ((Endpoint, Form) if reads_json(method) else (Upload,))
+                for kind in ((Json, Form) if reads_json(method) else (Upload,))
             )
             for name, method in self.service.apis.items()
             if is_common(method)

@@ -1,4 +1,4 @@
-"""One API of a service, in the common case: a JSON body comes in, one whole answer goes out. (For others see form.py.)
+"""One API of a service, in the common case: a body of JSON (others: form.py) comes in, one whole answer goes out.
 
 BentoML rebuilds signatures, wrappers and JSON schemas for each request. They never change, so they are
 looked up once here. Whatever is not this common case is left to BentoML's own code (see app.py).
@@ -67,7 +67,6 @@ class Endpoint:
         self._call, self._context, self._ctx_param, self._app = call, context, method.ctx_param, app
         self._input: type[IODescriptor] = method.input_spec
         self._unpack = _unpacker(self._input)
-        self._read = _reader(self._input, self._unpack)
         self._output: type[IODescriptor] = method.output_spec
         self._is_model = not issubclass(self._output, IORootModel) and not self._output.multipart_fields
         self._is_root = issubclass(self._output, IORootModel)
@@ -80,12 +79,9 @@ class Endpoint:
         self._own_mime = (b"content-type", self._with_charset(self._type).encode())
         self.path = method.route
 
-    def takes(self, content_type: bytes, length: int) -> bool:  # noqa: ARG002
-        """Whether a body of this type and of so many bytes (0: not known) is read as JSON.
-
-        BentoML does that with all it does not know.
-        """
-        return content_type.partition(b";")[0].strip().lower() not in _NOT_JSON
+    def takes(self, content_type: bytes, length: int) -> bool:
+        """Whether a body of this type and of so many bytes (0: not known) is read here."""
+        raise NotImplementedError
 
     async def __call__(
         self, scope: Any, receive: Any, send: Any, body: bytes, request_id: bytes, whole: Whole | None = None
@@ -126,8 +122,8 @@ class Endpoint:
             await context.run_background()
         return True
 
-    async def _arguments(self, scope: Any, receive: Any, body: bytes) -> Arguments:  # noqa: ARG002
-        return self._read(body)
+    async def _arguments(self, scope: Any, receive: Any, body: bytes) -> Arguments:
+        raise NotImplementedError
 
     async def _answer(self, output: Any) -> bytes | Response:
         """The body, when it has this endpoint's own content type, or a whole response."""
@@ -160,6 +156,23 @@ class Endpoint:
     @staticmethod
     def _with_charset(media_type: str) -> str:
         return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
+
+
+class Json(Endpoint):
+    """Serves what is JSON, which to BentoML is all that it does not know."""
+
+    def __init__(
+        self, method: Any, call: Callable[..., Awaitable[Any]], context: Any, server: bytes, app: Any = None
+    ) -> None:
+        super().__init__(method, call, context, server, app)
+        self._read = _reader(self._input, self._unpack)
+
+    def takes(self, content_type: bytes, length: int) -> bool:  # noqa: ARG002
+        """See Endpoint."""
+        return content_type.partition(b";")[0].strip().lower() not in _NOT_JSON
+
+    async def _arguments(self, scope: Any, receive: Any, body: bytes) -> Arguments:  # noqa: ARG002
+        return self._read(body)
 
 
 def chosen(endpoints: Iterable[Endpoint], content_type: bytes, length: int) -> Endpoint | None:

@@ -21,7 +21,7 @@ from noren_serve import reply
 from noren_serve.access_log import AccessLog
 from noren_serve.batching import Batcher, Gone, Overloaded
 from noren_serve.edge import Edge, Limits
-from noren_serve.endpoint import Endpoint
+from noren_serve.endpoint import Json
 from noren_serve.form import Form
 from noren_serve.rows import PayloadRows
 from noren_serve.threads import Threads
@@ -192,7 +192,7 @@ def world(
     edge = Edge(
         app,
         endpoints={
-            f"/{name}": [kind(method, call, None, b"BentoML Service/shop") for kind in (Endpoint, Form)]
+            f"/{name}": [kind(method, call, None, b"BentoML Service/shop") for kind in (Json, Form)]
             for name, method in SERVICE.apis.items()
         },
         admit=admit or {},
